@@ -1,0 +1,150 @@
+/**
+ * A descriptor chain that the device has taken: its buffers as segments in guest and host addresses.
+ *
+ * @module
+ */
+import type { GuestMemory } from '../memory/index.ts';
+import { joinU64 } from '../memory/index.ts';
+
+const SEGMENTS_AT_FIRST = 8; // most chains are shorter; a longer one makes its arrays grow once
+
+/**
+ * The buffers of one request. Segments `[0, readableCount)` are for the device to read, segments
+ * `[readableCount, segmentCount)` for it to write; a buffer that crosses two memory regions is two
+ * segments. Each field of each descriptor was read from the ring once, so nothing here changes when a
+ * guest rewrites its descriptors.
+ *
+ * Borrowed from its queue between `pop` and `push`; the queue owns it and uses it again.
+ */
+export class Chain {
+  /** Index of the chain's first descriptor: its name in the used ring. */
+  readonly head: number;
+  /** Free for the device, for example the slot of the request. */
+  tag = 0;
+  readableCount = 0;
+  segmentCount = 0;
+  readableBytes = 0;
+  writableBytes = 0;
+  /** Per segment: guest address, host address, bytes. Entries from `segmentCount` on are stale. */
+  gpa: Float64Array = new Float64Array(SEGMENTS_AT_FIRST);
+  hva: Float64Array = new Float64Array(SEGMENTS_AT_FIRST);
+  length: Uint32Array = new Uint32Array(SEGMENTS_AT_FIRST);
+  /** Whether the device holds it; kept by the queue. */
+  taken = false;
+  #memory: GuestMemory;
+
+  constructor(head: number, memory: GuestMemory) {
+    this.head = head;
+    this.#memory = memory;
+  }
+
+  /** Empties the chain, for the queue that fills it next. */
+  clear(memory: GuestMemory): void {
+    this.#memory = memory;
+    this.readableCount = 0;
+    this.segmentCount = 0;
+    this.readableBytes = 0;
+    this.writableBytes = 0;
+  }
+
+  /** Appends a segment; readable ones come first, as the queue has checked. */
+  append(gpa: number, hva: number, lengthBytes: number, writable: boolean): void {
+    const at = this.segmentCount;
+    if (at === this.gpa.length) this.#grow();
+    this.gpa[at] = gpa;
+    this.hva[at] = hva;
+    this.length[at] = lengthBytes;
+    this.segmentCount = at + 1;
+    if (writable) {
+      this.writableBytes += lengthBytes;
+    } else {
+      this.readableCount = at + 1;
+      this.readableBytes += lengthBytes;
+    }
+  }
+
+  /** The byte at `offset` of the readable part; the caller has checked `readableBytes`. */
+  readableU8(offset: number): number {
+    return this.#memory.readU8(this.#gpaAt(0, offset));
+  }
+
+  /** The little-endian 16-bit number at `offset` of the readable part, wherever buffers end. */
+  readableU16(offset: number): number {
+    if (offset + 2 <= (this.length[0] as number)) {
+      return this.#memory.readU16((this.gpa[0] as number) + offset);
+    }
+    return this.readableU8(offset) | (this.readableU8(offset + 1) << 8);
+  }
+
+  /** The little-endian 32-bit number at `offset` of the readable part, wherever buffers end. */
+  readableU32(offset: number): number {
+    if (offset + 4 <= (this.length[0] as number)) {
+      return this.#memory.readU32((this.gpa[0] as number) + offset);
+    }
+    return (this.readableU16(offset) | (this.readableU16(offset + 2) << 16)) >>> 0;
+  }
+
+  /** The little-endian 64-bit number at `offset`; `Infinity` stands for anything from 2^53 up. */
+  readableU64(offset: number): number {
+    return joinU64(this.readableU32(offset), this.readableU32(offset + 4));
+  }
+
+  /** Writes the byte at `offset` of the writable part; the caller has checked `writableBytes`. */
+  writeWritableU8(offset: number, value: number): void {
+    this.#memory.writeU8(this.#gpaAt(this.readableCount, offset), value);
+  }
+
+  /** Copies from `offset` of the readable part; returns the bytes copied, fewer at the end of it. */
+  copyFromReadable(offset: number, into: Uint8Array): number {
+    return this.#copy(0, this.readableCount, offset, into, false);
+  }
+
+  /** Copies to `offset` of the writable part; returns the bytes copied, fewer at the end of it. */
+  copyToWritable(offset: number, from: Uint8Array): number {
+    return this.#copy(this.readableCount, this.segmentCount, offset, from, true);
+  }
+
+  #copy(first: number, end: number, offset: number, bytes: Uint8Array, write: boolean): number {
+    let skip = offset;
+    let done = 0;
+    for (let i = first; i < end && done < bytes.length; i++) {
+      const length = this.length[i] as number;
+      if (skip >= length) {
+        skip -= length;
+        continue;
+      }
+      const count = Math.min(length - skip, bytes.length - done);
+      const part = bytes.subarray(done, done + count);
+      const gpa = (this.gpa[i] as number) + skip;
+      if (write) this.#memory.copyTo(gpa, part);
+      else this.#memory.copyFrom(gpa, part);
+      done += count;
+      skip = 0;
+    }
+    return done;
+  }
+
+  /** Guest address of the byte `offset` bytes into the segments from `first` on. */
+  #gpaAt(first: number, offset: number): number {
+    let rest = offset;
+    for (let i = first; i < this.segmentCount; i++) {
+      const length = this.length[i] as number;
+      if (rest < length) return (this.gpa[i] as number) + rest;
+      rest -= length;
+    }
+    return -1; // beyond the chain: no region holds it, so the access throws
+  }
+
+  #grow(): void {
+    const capacity = this.gpa.length * 2;
+    const gpa = new Float64Array(capacity);
+    const hva = new Float64Array(capacity);
+    const length = new Uint32Array(capacity);
+    gpa.set(this.gpa);
+    hva.set(this.hva);
+    length.set(this.length);
+    this.gpa = gpa;
+    this.hva = hva;
+    this.length = length;
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * What a device sees of a virtqueue, whichever format its ring has.
+ *
+ * @module
+ */
+import type { Chain } from './chain.ts';
+
+/** Why a ring gives nothing more: what the guest did, in words, and on which descriptor. */
+export interface VirtqueueFault {
+  /** Stable: `ERR_VHU_RING_…`. */
+  readonly code: string;
+  readonly message: string;
+}
+
+/** The indices of a ring that is not running: what GET_VRING_BASE returns. Plain data. */
+export interface RingState {
+  /** The next available entry to take, modulo 2^16. */
+  readonly availIndex: number;
+  /** The next used entry to write, modulo 2^16. */
+  readonly usedIndex: number;
+}
+
+/** Where the three parts of a ring are, in host addresses, each inside one region. */
+export interface RingPlacement {
+  readonly index: number;
+  readonly descHva: number;
+  readonly availHva: number;
+  readonly usedHva: number;
+}
+
+/** A ring as SET_VRING_NUM, _ADDR and _BASE describe it. Plain data, checked by the session. */
+export interface RingConfig extends RingPlacement {
+  /** Entries: a power of two up to 32768 for a split ring. */
+  readonly size: number;
+  /** The first available entry to take. */
+  readonly availIndex: number;
+  /** The negotiated virtio features. */
+  readonly features: bigint;
+}
+
+/** The device side of one started ring. */
+export interface Virtqueue {
+  readonly index: number;
+  readonly size: number;
+  /** Chains taken and not yet given back. */
+  readonly inFlight: number;
+  /** Set once, when the guest broke the ring's rules; `pop` then returns null for ever. */
+  readonly fault: VirtqueueFault | null;
+  /** Takes the next chain, or null when there is none (or the ring is broken). */
+  pop(): Chain | null;
+  /** Whether `pop` would find something; one load, for a polling loop. */
+  hasAvailable(): boolean;
+  /** Gives a chain back with the count of bytes written to it. The driver sees it after `publish`. */
+  push(chain: Chain, writtenBytes: number): void;
+  /** Shows all pushed chains to the driver at once; true when the driver wants a notification. */
+  publish(): boolean;
+  /** Asks the driver not to notify; a hint that it may ignore. */
+  disableNotifications(): void;
+  /** Asks the driver to notify; true when chains came in meanwhile, so look again before sleeping. */
+  enableNotifications(): boolean;
+  /** Breaks the ring on the device's behalf, when its own processing of it failed. */
+  breakRing(fault: VirtqueueFault): void;
+  /** The indices, for GET_VRING_BASE. */
+  savedState(): RingState;
+}
