@@ -1,0 +1,42 @@
+/**
+ * Entry of a worker thread: loads the device's data plane and serves until told to close.
+ *
+ * @module
+ */
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { assert } from '../../util/index.ts';
+import { Uring } from '../../sys/index.ts';
+import type { DataPlaneFactory } from '../device.ts';
+import type { NumberedOrder, WorkerReport, WorkerStart } from './messages.ts';
+import { PollerReactor } from './reactor-poller.ts';
+import { UringReactor } from './reactor-uring.ts';
+import type { WorkerReactor } from './reactor.ts';
+import { WorkerLoop } from './worker-loop.ts';
+
+/** Requests that one thread may have in the kernel's submission queue. */
+const URING_ENTRIES = 256;
+
+assert(parentPort !== null, 'this file is the entry of a worker thread');
+const port = parentPort;
+const start = workerData as WorkerStart;
+const send = (report: WorkerReport): void => port.postMessage(report);
+
+const uring = Uring.open(URING_ENTRIES);
+const reactor: WorkerReactor = uring === null ? new PollerReactor() : new UringReactor(uring);
+const module = (await import(start.module)) as { createDataPlane: DataPlaneFactory };
+const plane = await module.createDataPlane({
+  options: start.options,
+  reactor,
+  counters: start.counters,
+  log: (level, text) => {
+    send({ kind: 'log', level, text });
+  },
+  flush: () => undefined, // the loop publishes at the end of each round
+});
+const loop = new WorkerLoop(start, reactor, plane, {
+  receive: () => receiveMessageOnPort(port)?.message as NumberedOrder | undefined,
+  send,
+});
+send({ kind: 'ready', io: uring === null ? 'poll' : 'io_uring' });
+loop.run();
+port.close();

@@ -1,0 +1,84 @@
+/**
+ * A worker's reactor over a poller (epoll, poll, kqueue), for hosts without io_uring.
+ *
+ * @module
+ */
+import { assert } from '../../util/index.ts';
+import { createPoller } from '../../sys/index.ts';
+import type { Poller } from '../../sys/index.ts';
+import type { ReactorTimer, ReactorWatch } from '../device.ts';
+import { TimerList } from './reactor.ts';
+import type { WatchSlot, WorkerReactor } from './reactor.ts';
+
+/** In a polling loop the fds are looked at once in so many turns, since each look is a system call. */
+const TURNS_PER_POLL = 64;
+
+/** See the module. */
+export class PollerReactor implements WorkerReactor {
+  readonly uring = null;
+  readonly #poller: Poller = createPoller();
+  readonly #slots: (WatchSlot | undefined)[] = [];
+  readonly #timers = new TimerList();
+  #turnsUntilPoll = TURNS_PER_POLL;
+
+  onCompletion(): number {
+    assert(false, 'a data plane looks at reactor.uring before it uses it');
+  }
+
+  watch(fd: number, events: number, ready: (events: number) => void): ReactorWatch {
+    const free = this.#slots.indexOf(undefined);
+    const key = free < 0 ? this.#slots.length : free;
+    const slot: WatchSlot = {
+      fd,
+      events,
+      ready,
+      closed: false,
+      setEvents: (next) => {
+        if (slot.closed || next === slot.events) return;
+        slot.events = next;
+        this.#poller.modify(fd, key, next);
+      },
+      close: () => {
+        if (slot.closed) return;
+        slot.closed = true;
+        this.#poller.remove(fd);
+        this.#slots[key] = undefined;
+      },
+    };
+    this.#slots[key] = slot;
+    this.#poller.add(fd, key, events);
+    return slot;
+  }
+
+  after(ms: number, fire: () => void): ReactorTimer {
+    return this.#timers.after(ms, fire);
+  }
+
+  turn(): number {
+    return this.#timers.fireDue();
+  }
+
+  hasWork(): boolean {
+    if (--this.#turnsUntilPoll > 0) return false;
+    this.#turnsUntilPoll = TURNS_PER_POLL;
+    return this.#dispatch(this.#poller.wait(0)) > 0;
+  }
+
+  wait(timeoutUs: number): void {
+    this.#dispatch(this.#poller.wait(this.#timers.timeoutUs(timeoutUs)));
+    this.#timers.fireDue();
+  }
+
+  close(): void {
+    this.#poller.close();
+  }
+
+  #dispatch(ready: number): number {
+    for (let i = 0; i < ready; i++) {
+      const slot = this.#slots[this.#poller.readyKey(i)];
+      const events = this.#poller.readyEvents(i);
+      if (slot !== undefined && !slot.closed) slot.ready(events);
+    }
+    return ready;
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * A worker's reactor over io_uring: file I/O and the readiness of fds complete in the same ring, so
+ * that handing over a batch and going to sleep is one system call.
+ *
+ * @module
+ */
+import { assert } from '../../util/index.ts';
+import { ERRNO } from '../../sys/index.ts';
+import type { Uring } from '../../sys/index.ts';
+import type { ReactorTimer, ReactorWatch } from '../device.ts';
+import { TimerList } from './reactor.ts';
+import type { WatchSlot, WorkerReactor } from './reactor.ts';
+
+/** `userData` is `receiver << 20 | slot`; receiver 0 is the readiness of fds, 1 what is ignored. */
+const SLOTS_PER_RECEIVER = 2 ** 20;
+const RECEIVER_IGNORED = 1;
+const RECEIVERS_MAX = 4096;
+
+const ECANCELED = ERRNO.ECANCELED as number;
+
+/** Given to `ready` for an fd that cannot be polled; the value of POLLERR on every host. */
+const POLL_ERROR = 8;
+
+const SQ_HAS_ROOM = 'the submission queue has room after it was submitted';
+
+/** A watched fd and its poll request in the kernel. */
+interface UringSlot extends WatchSlot {
+  /** A poll request is under way; the slot is not used again before it has ended. */
+  armed: boolean;
+}
+
+/** See the module. */
+export class UringReactor implements WorkerReactor {
+  readonly uring: Uring;
+  readonly #slots: (UringSlot | undefined)[] = [];
+  readonly #unarmed: number[] = []; // keys of slots that have to be armed before the next sleep
+  readonly #receivers: ((slot: number, result: number) => void)[];
+  readonly #timers = new TimerList();
+
+  constructor(uring: Uring) {
+    this.uring = uring;
+    this.#receivers = [(key, result) => this.#ready(key, result), () => undefined];
+  }
+
+  onCompletion(receive: (slot: number, result: number) => void): number {
+    assert(this.#receivers.length < RECEIVERS_MAX, 'a reactor has at most 4096 receivers');
+    this.#receivers.push(receive);
+    return (this.#receivers.length - 1) * SLOTS_PER_RECEIVER;
+  }
+
+  watch(fd: number, events: number, ready: (events: number) => void): ReactorWatch {
+    const free = this.#slots.indexOf(undefined);
+    const key = free < 0 ? this.#slots.length : free;
+    const slot: UringSlot = {
+      fd,
+      events,
+      ready,
+      closed: false,
+      armed: false,
+      setEvents: (next) => {
+        if (slot.closed || next === slot.events) return;
+        slot.events = next;
+        if (slot.armed) this.#cancel(key);
+        else this.#unarmed.push(key);
+      },
+      close: () => {
+        if (slot.closed) return;
+        slot.closed = true;
+        if (slot.armed) this.#cancel(key);
+        else this.#slots[key] = undefined;
+      },
+    };
+    this.#slots[key] = slot;
+    this.#unarmed.push(key);
+    return slot;
+  }
+
+  after(ms: number, fire: () => void): ReactorTimer {
+    return this.#timers.after(ms, fire);
+  }
+
+  turn(): number {
+    this.#arm();
+    this.uring.submit();
+    return this.#dispatch() + this.#timers.fireDue();
+  }
+
+  hasWork(): boolean {
+    return this.uring.pending() > 0;
+  }
+
+  wait(timeoutUs: number): void {
+    this.#arm();
+    this.uring.submitAndWait(1, this.#timers.timeoutUs(timeoutUs));
+    this.#dispatch();
+    this.#timers.fireDue();
+  }
+
+  close(): void {
+    this.uring.close();
+  }
+
+  /** Takes all completions that are there; returns how many. */
+  #dispatch(): number {
+    const { uring } = this;
+    const count = uring.pending();
+    for (let i = 0; i < count; i++) {
+      const userData = uring.userDataAt(i);
+      const result = uring.resultAt(i);
+      const receiver = Math.floor(userData / SLOTS_PER_RECEIVER);
+      const receive = this.#receivers[receiver] as (slot: number, result: number) => void;
+      receive(userData % SLOTS_PER_RECEIVER, result);
+    }
+    if (count > 0) uring.advance(count);
+    return count;
+  }
+
+  /** A poll request ended: with events, or with an error such as ECANCELED. */
+  #ready(key: number, result: number): void {
+    const slot = this.#slots[key];
+    if (slot === undefined) return;
+    slot.armed = false;
+    if (slot.closed) {
+      this.#slots[key] = undefined;
+      return;
+    }
+    if (result >= 0 || result === -ECANCELED) {
+      this.#unarmed.push(key);
+      if (result > 0) slot.ready(result);
+    } else {
+      // The fd cannot be polled (EBADF …): arming it again would fail again, and without end.
+      slot.ready(POLL_ERROR);
+    }
+  }
+
+  #arm(): void {
+    while (this.#unarmed.length > 0) {
+      const key = this.#unarmed.pop() as number;
+      const slot = this.#slots[key];
+      if (slot === undefined || slot.closed || slot.armed || slot.events === 0) continue;
+      slot.armed = true;
+      if (this.uring.prepPollAdd(slot.fd, slot.events, key)) continue;
+      this.uring.submit();
+      assert(this.uring.prepPollAdd(slot.fd, slot.events, key), SQ_HAS_ROOM);
+    }
+  }
+
+  #cancel(key: number): void {
+    const userData = RECEIVER_IGNORED * SLOTS_PER_RECEIVER;
+    if (this.uring.prepCancel(key, userData)) return;
+    this.uring.submit();
+    assert(this.uring.prepCancel(key, userData), SQ_HAS_ROOM);
+  }
+}

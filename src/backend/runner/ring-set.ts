@@ -1,0 +1,185 @@
+/**
+ * The running rings of one thread: serving them in rounds, publishing, notifying, breaking. Used by
+ * both runners; knows nothing of threads, of sleeping or of control messages.
+ *
+ * @module
+ */
+import { assert, errorMessage } from '../../util/index.ts';
+import { Notifier, NotifierConsumer } from '../../sys/index.ts';
+import { GuestMemory } from '../../memory/index.ts';
+import type { MemoryRegion } from '../../memory/index.ts';
+import { SplitVirtqueue } from '../../virtqueue/index.ts';
+import type { RingPlacement, RingState, Virtqueue, VirtqueueFault } from '../../virtqueue/index.ts';
+import { COUNTER } from '../device.ts';
+import type { DataPlane } from '../device.ts';
+import type { RingStart } from './queue-runner.ts';
+
+/** Chains taken from one ring in one round, so that a busy ring neither starves another nor delays
+ * the completions of its own first requests. */
+const CHAINS_PER_ROUND_MAX = 32;
+
+/** One running ring with its notifiers. */
+export interface RunningRing {
+  readonly queue: SplitVirtqueue;
+  kick: NotifierConsumer | null;
+  call: Notifier | null;
+  err: Notifier | null;
+  enabled: boolean;
+  /** Takes nothing new: it is being stopped, or everything is being drained. */
+  paused: boolean;
+  faultReported: boolean;
+}
+
+/** The rings of one thread. */
+export class RingSet {
+  /** The running rings, for loops; in the order in which they were started. */
+  readonly running: RunningRing[] = [];
+  #memory: GuestMemory = new GuestMemory([]);
+  readonly #plane: DataPlane;
+  readonly #counters: Float64Array;
+  readonly #onFault: (index: number, fault: VirtqueueFault) => void;
+
+  constructor(
+    plane: DataPlane,
+    counters: Float64Array,
+    onFault: (index: number, fault: VirtqueueFault) => void,
+  ) {
+    this.#plane = plane;
+    this.#counters = counters;
+    this.#onFault = onFault;
+  }
+
+  /** The running ring of this index. */
+  ring(index: number): RunningRing {
+    const ring = this.running.find((each) => each.queue.index === index);
+    assert(ring !== undefined, 'the session addresses running rings only');
+    return ring;
+  }
+
+  /** Replaces the memory; nothing is in flight. */
+  setMemory(regions: readonly MemoryRegion[], placements: readonly RingPlacement[]): void {
+    this.#memory = new GuestMemory(regions);
+    for (const placement of placements) {
+      this.ring(placement.index).queue.relocate(placement, this.#memory);
+    }
+  }
+
+  /** Starts a ring and takes over its fds. */
+  start(start: RingStart): RunningRing {
+    const ring: RunningRing = {
+      queue: new SplitVirtqueue(start.config, this.#memory),
+      kick: start.kickFd < 0 ? null : new NotifierConsumer(start.kickFd),
+      call: start.callFd < 0 ? null : new Notifier(start.callFd),
+      err: start.errFd < 0 ? null : new Notifier(start.errFd),
+      enabled: start.enabled,
+      paused: false,
+      faultReported: false,
+    };
+    this.running.push(ring);
+    this.#plane.queueStarted?.(ring.queue);
+    return ring;
+  }
+
+  /** Ends a ring that has nothing in flight, closes its fds and returns its indices. */
+  finish(ring: RunningRing): RingState {
+    assert(ring.queue.inFlight === 0, 'a ring ends when nothing is in flight');
+    this.#publish(ring);
+    this.running.splice(this.running.indexOf(ring), 1);
+    ring.kick?.close();
+    ring.call?.close();
+    ring.err?.close();
+    return ring.queue.savedState();
+  }
+
+  /** Gives waiting chains to the data plane; returns how many it took. */
+  serve(): number {
+    let taken = 0;
+    for (let i = 0; i < this.running.length; i++) {
+      const ring = this.running[i] as RunningRing;
+      if (!ring.paused) taken += this.#serveRing(ring);
+    }
+    return taken;
+  }
+
+  /** Shows what was completed to the drivers, and notifies those that want to hear of it. */
+  publish(): void {
+    for (let i = 0; i < this.running.length; i++) this.#publish(this.running[i] as RunningRing);
+  }
+
+  /** Whether a ring has something to take; for a polling loop. */
+  hasWork(): boolean {
+    for (let i = 0; i < this.running.length; i++) {
+      const ring = this.running[i] as RunningRing;
+      if (canServe(ring, this.#plane) && ring.queue.hasAvailable()) return true;
+    }
+    return false;
+  }
+
+  /** Asks all drivers for notifications; true when something came in meanwhile. */
+  enableNotifications(): boolean {
+    let more = false;
+    for (let i = 0; i < this.running.length; i++) {
+      const ring = this.running[i] as RunningRing;
+      if (canServe(ring, this.#plane) && ring.queue.enableNotifications()) more = true;
+    }
+    return more;
+  }
+
+  /** Asks all drivers to be quiet. */
+  disableNotifications(): void {
+    for (let i = 0; i < this.running.length; i++) {
+      (this.running[i] as RunningRing).queue.disableNotifications();
+    }
+  }
+
+  /** Whether some ring has no kick fd (SET_VRING_KICK without one), so that it has to be polled. */
+  mustPoll(): boolean {
+    return this.running.some((ring) => ring.kick === null && canServe(ring, this.#plane));
+  }
+
+  /** Chains of all rings that the data plane holds. */
+  inFlight(): number {
+    let count = 0;
+    for (const ring of this.running) count += ring.queue.inFlight;
+    return count;
+  }
+
+  #serveRing(ring: RunningRing): number {
+    const { queue } = ring;
+    if (queue.fault !== null) return 0;
+    try {
+      if (ring.enabled) return this.#plane.serve(queue, CHAINS_PER_ROUND_MAX);
+      return this.#plane.serveDisabled?.(queue, CHAINS_PER_ROUND_MAX) ?? 0;
+    } catch (error) {
+      // A mistake in a device must not end the thread that serves the other queues.
+      queue.breakRing({
+        code: 'ERR_VHU_DEVICE',
+        message: `queue ${String(queue.index)}: the device failed: ${errorMessage(error)}`,
+      });
+      return 0;
+    }
+  }
+
+  #publish(ring: RunningRing): void {
+    if (ring.queue.publish() && ring.call !== null) {
+      this.#count(COUNTER.calls);
+      ring.call.signal();
+    }
+    if (ring.queue.fault !== null && !ring.faultReported) this.#report(ring, ring.queue.fault);
+  }
+
+  #report(ring: RunningRing, fault: VirtqueueFault): void {
+    ring.faultReported = true;
+    this.#count(COUNTER.guestFaults);
+    ring.err?.signal();
+    this.#onFault(ring.queue.index, fault);
+  }
+
+  #count(slot: number): void {
+    this.#counters[slot] = (this.#counters[slot] as number) + 1;
+  }
+}
+
+function canServe(ring: RunningRing, plane: DataPlane): boolean {
+  return !ring.paused && (ring.enabled || plane.serveDisabled !== undefined);
+}

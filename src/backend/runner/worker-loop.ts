@@ -1,0 +1,216 @@
+/**
+ * The loop of a worker thread: take, submit, reap, publish, notify, poll a bounded time, sleep.
+ *
+ * @module
+ */
+import { errorMessage } from '../../util/index.ts';
+import { Notifier, NotifierConsumer, READABLE, monotonicUs } from '../../sys/index.ts';
+import type { RingState } from '../../virtqueue/index.ts';
+import { COUNTER } from '../device.ts';
+import type { DataPlane } from '../device.ts';
+import type { NumberedOrder, WorkerOrder, WorkerReport, WorkerStart } from './messages.ts';
+import { PollWindow } from './poll-window.ts';
+import type { RingStart } from './queue-runner.ts';
+import type { WorkerReactor } from './reactor.ts';
+import type { ReactorWatch } from '../device.ts';
+import { RingSet } from './ring-set.ts';
+import type { RunningRing } from './ring-set.ts';
+
+/** The clock is read once in so many polls: a poll costs some 20 ns, the clock 40. */
+const POLLS_PER_CLOCK = 16;
+
+/** What the loop needs from its thread. */
+export interface WorkerPort {
+  /** The next order, or undefined. */
+  receive(): NumberedOrder | undefined;
+  send(report: WorkerReport): void;
+}
+
+/** One worker thread at work. */
+export class WorkerLoop {
+  readonly #reactor: WorkerReactor;
+  readonly #plane: DataPlane;
+  readonly #port: WorkerPort;
+  readonly #rings: RingSet;
+  readonly #counters: Float64Array;
+  readonly #ordersSent: Int32Array;
+  readonly #window: PollWindow;
+  readonly #wake: NotifierConsumer;
+  readonly #kickWatches = new Map<RunningRing, ReactorWatch>();
+  #ordersTaken = 0;
+  #closing = false;
+  #kicked = false; // an in-band kick, or a ring that has just changed: serve before sleeping
+
+  constructor(start: WorkerStart, reactor: WorkerReactor, plane: DataPlane, port: WorkerPort) {
+    this.#reactor = reactor;
+    this.#plane = plane;
+    this.#port = port;
+    this.#counters = start.counters;
+    this.#ordersSent = start.ordersSent;
+    this.#window = new PollWindow(start.pollUs);
+    this.#rings = new RingSet(plane, start.counters, (index, fault) => {
+      port.send({ kind: 'fault', index, fault });
+    });
+    this.#wake = new NotifierConsumer(start.wakeFd);
+    reactor.watch(start.wakeFd, READABLE, () => void this.#wake.drain());
+  }
+
+  /** Runs until the order `close`. */
+  run(): void {
+    while (!this.#closing) {
+      this.#takeOrders();
+      if (this.#turn() > 0 || this.#closing) continue;
+      if (!this.#poll()) this.#sleep();
+    }
+    this.#plane.close?.();
+    this.#wake.close();
+    this.#reactor.close();
+  }
+
+  /** One round; returns how much was done: 0 means that there is nothing to do now. */
+  #turn(): number {
+    this.#kicked = false;
+    const taken = this.#rings.serve();
+    this.#plane.submit?.();
+    const completed = this.#reactor.turn();
+    this.#rings.publish();
+    return taken + completed;
+  }
+
+  /** Polls for as long as the window says; true when there is something to do. */
+  #poll(): boolean {
+    const windowUs = this.#rings.mustPoll() ? Infinity : this.#window.us;
+    if (windowUs === 0 || this.#rings.running.length === 0) return false;
+    this.#rings.disableNotifications();
+    bump(this.#counters, COUNTER.polls);
+    const startUs = monotonicUs();
+    for (let polls = 1; ; polls++) {
+      if (this.#rings.hasWork() || this.#reactor.hasWork() || this.#orderWaits()) return true;
+      if (polls % POLLS_PER_CLOCK === 0 && monotonicUs() - startUs >= windowUs) return false;
+    }
+  }
+
+  /** Sleeps until a kick, a completion, an fd, a timer or an order. */
+  #sleep(): void {
+    // Enable, then look once more: a driver that added a chain in between saw the rings silent.
+    if (this.#rings.enableNotifications() || this.#orderWaits() || this.#kicked) return;
+    bump(this.#counters, COUNTER.sleeps);
+    const startUs = monotonicUs();
+    this.#reactor.wait(-1);
+    this.#rings.disableNotifications(); // awake until the rings are empty: kicks would be in vain
+    this.#window.slept(monotonicUs() - startUs);
+  }
+
+  #orderWaits(): boolean {
+    return Atomics.load(this.#ordersSent, 0) !== this.#ordersTaken;
+  }
+
+  #takeOrders(): void {
+    while (this.#orderWaits()) {
+      const numbered = this.#port.receive();
+      if (numbered === undefined) return; // counted, and not yet in the port: it comes in a moment
+      this.#ordersTaken = (this.#ordersTaken + 1) | 0;
+      try {
+        const result = this.#carryOut(numbered.order);
+        this.#port.send({ kind: 'done', id: numbered.id, result });
+      } catch (error) {
+        const text = errorMessage(error);
+        this.#port.send({ kind: 'log', level: 'error', text });
+        this.#port.send({ kind: 'refused', id: numbered.id, error });
+      }
+    }
+  }
+
+  #carryOut(order: WorkerOrder): unknown {
+    switch (order.kind) {
+      case 'features':
+        return this.#plane.featuresNegotiated?.(order.features);
+      case 'memory':
+        for (const ring of this.#rings.running) ring.paused = true;
+        this.#drain(() => this.#rings.inFlight());
+        this.#rings.setMemory(order.regions, order.placements);
+        for (const ring of this.#rings.running) ring.paused = false;
+        this.#kicked = true;
+        return undefined;
+      case 'start':
+        return this.#start(order.start);
+      case 'stop':
+        return this.#stop(this.#rings.ring(order.index));
+      case 'enable':
+        this.#rings.ring(order.index).enabled = order.enabled;
+        this.#kicked = true;
+        return undefined;
+      case 'fd':
+        return this.#replaceFd(this.#rings.ring(order.index), order.which, order.fd);
+      case 'kick':
+        this.#kicked = true;
+        return undefined;
+      case 'control':
+        return this.#plane.control?.(order.message);
+      case 'close':
+        for (const ring of [...this.#rings.running]) this.#stop(ring);
+        this.#closing = true;
+        return undefined;
+    }
+  }
+
+  #start(start: RingStart): void {
+    const ring = this.#rings.start(start);
+    this.#watchKick(ring);
+    this.#kicked = true; // started by SET_VRING_KICK: chains may wait already, kicked or not
+  }
+
+  #stop(ring: RunningRing): RingState {
+    ring.paused = true;
+    this.#plane.queueStopping?.(ring.queue);
+    this.#drain(() => ring.queue.inFlight);
+    this.#unwatchKick(ring);
+    return this.#rings.finish(ring);
+  }
+
+  /** Goes on, without taking orders, until `inFlight` is 0; other rings are served meanwhile. */
+  #drain(inFlight: () => number): void {
+    while (inFlight() > 0) {
+      if (this.#turn() === 0 && inFlight() > 0 && !this.#rings.enableNotifications()) {
+        this.#reactor.wait(-1);
+      }
+    }
+    this.#rings.publish();
+  }
+
+  #replaceFd(ring: RunningRing, which: 'kick' | 'call' | 'err', fd: number): void {
+    if (which === 'kick') {
+      this.#unwatchKick(ring);
+      ring.kick?.close();
+      ring.kick = fd < 0 ? null : new NotifierConsumer(fd);
+      this.#watchKick(ring);
+      this.#kicked = true;
+      return;
+    }
+    ring[which]?.close();
+    const notifier = fd < 0 ? null : new Notifier(fd);
+    ring[which] = notifier;
+    // What was completed before the front-end could hear of it must not stay unheard.
+    if (which === 'call') notifier?.signal();
+  }
+
+  #watchKick(ring: RunningRing): void {
+    const { kick } = ring;
+    if (kick === null) return;
+    const watch = this.#reactor.watch(kick.fd, READABLE, () => {
+      bump(this.#counters, COUNTER.kicks);
+      // A front-end that is gone leaves the read end of its pipe readable for ever.
+      if (kick.drain() < 0) this.#unwatchKick(ring);
+    });
+    this.#kickWatches.set(ring, watch);
+  }
+
+  #unwatchKick(ring: RunningRing): void {
+    this.#kickWatches.get(ring)?.close();
+    this.#kickWatches.delete(ring);
+  }
+}
+
+function bump(counters: Float64Array, slot: number): void {
+  counters[slot] = (counters[slot] as number) + 1;
+}
