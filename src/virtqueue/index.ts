@@ -5,6 +5,10 @@
  */
 export * from './layout.ts';
 export { Chain } from './chain.ts';
+export { splitRingLayout } from './driver-layout.ts';
+export type { SplitRingLayout } from './driver-layout.ts';
+export { DriverRing } from './driver-ring.ts';
+export type { DriverRingConfig, IndirectTables, Segment } from './driver-ring.ts';
 export { SplitVirtqueue } from './split-virtqueue.ts';
 export type {
   RingConfig,
