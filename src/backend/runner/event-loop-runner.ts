@@ -198,7 +198,9 @@ export class EventLoopRunner implements QueueRunner {
 function localReactor(): Reactor {
   return {
     uring: null,
-    onCompletion: () => assert(false, 'a data plane looks at reactor.uring before it uses it'),
+    onCompletion: () => {
+      assert(false, 'a data plane looks at reactor.uring before it uses it');
+    },
     watch: (fd, events, ready) => watchFd(fd, events, ready),
     after: (ms, fire) => {
       const timer = setTimeout(fire, ms);

@@ -1,0 +1,28 @@
+/**
+ * One table of numbers per host; data only.
+ *
+ * @module
+ */
+import { DARWIN_ABI } from './darwin.ts';
+import { FREEBSD_ABI } from './freebsd.ts';
+import { linuxAbi } from './linux.ts';
+import { OPENBSD_ABI } from './openbsd.ts';
+import type { Abi } from './types.ts';
+
+export type * from './types.ts';
+
+/** The hosts that there are tables for, as `process.platform` and `process.arch` name them. */
+export const SUPPORTED_HOSTS: readonly { readonly os: string; readonly arch: string }[] = [
+  'linux',
+  'darwin',
+  'freebsd',
+  'openbsd',
+].flatMap((os) => ['x64', 'arm64'].map((arch) => ({ os, arch })));
+
+/** The table of a host, or undefined when there is none. */
+export function abiFor(os: string, arch: string): Abi | undefined {
+  if (!SUPPORTED_HOSTS.some((host) => host.os === os && host.arch === arch)) return undefined;
+  if (os === 'linux') return linuxAbi(arch);
+  if (os === 'darwin') return DARWIN_ABI;
+  return os === 'freebsd' ? FREEBSD_ABI : OPENBSD_ABI;
+}

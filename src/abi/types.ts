@@ -1,0 +1,166 @@
+/**
+ * What a host's kernel and C library look like from outside: numbers only. One table per system; the
+ * layers above read them and never ask which system it is.
+ *
+ * @module
+ */
+
+/** A field of a C structure. */
+export interface Field {
+  readonly offset: number;
+  readonly bytes: 1 | 2 | 4 | 8;
+}
+
+/** `struct msghdr`, as sendmsg(2) and recvmsg(2) take it. */
+export interface MsghdrLayout {
+  readonly SIZE: number;
+  readonly name: Field;
+  readonly namelen: Field;
+  readonly iov: Field;
+  readonly iovlen: Field;
+  readonly control: Field;
+  readonly controllen: Field;
+  readonly flags: Field;
+}
+
+/** `struct cmsghdr` and the rules of CMSG_LEN and CMSG_SPACE. */
+export interface CmsgLayout {
+  readonly len: Field;
+  readonly level: Field;
+  readonly type: Field;
+  /** Bytes from the header's start to the data (CMSG_LEN(0)). */
+  readonly dataOffset: number;
+  /** What CMSG_SPACE rounds up to. */
+  readonly align: number;
+}
+
+/** `struct sockaddr_un`. */
+export interface SockaddrUnLayout {
+  /** The BSDs begin with a length byte and have a family of one byte. */
+  readonly hasLength: boolean;
+  readonly pathOffset: number;
+  readonly pathBytes: number;
+}
+
+/** `struct epoll_event`; packed on x86-64 only. */
+export interface EpollLayout {
+  readonly SIZE: number;
+  readonly events: Field;
+  readonly data: Field;
+}
+
+/** `struct kevent`. */
+export interface KeventLayout {
+  readonly SIZE: number;
+  readonly ident: Field;
+  readonly filter: Field;
+  readonly flags: Field;
+  readonly fflags: Field;
+  readonly data: Field;
+  readonly udata: Field;
+}
+
+/** Constants that every host has. */
+export interface CommonConstants {
+  readonly AF_UNIX: number;
+  readonly SOCK_STREAM: number;
+  readonly SOL_SOCKET: number;
+  readonly SO_ACCEPTCONN: number;
+  readonly SCM_RIGHTS: number;
+  readonly MSG_CTRUNC: number;
+  readonly MSG_DONTWAIT: number;
+  readonly F_GETFD: number;
+  readonly F_SETFD: number;
+  readonly F_GETFL: number;
+  readonly F_SETFL: number;
+  readonly FD_CLOEXEC: number;
+  readonly O_RDWR: number;
+  readonly O_CREAT: number;
+  readonly O_EXCL: number;
+  readonly O_NONBLOCK: number;
+  readonly O_CLOEXEC: number;
+  readonly PROT_READ: number;
+  readonly PROT_WRITE: number;
+  readonly MAP_SHARED: number;
+  readonly MAP_PRIVATE: number;
+  readonly MAP_ANON: number;
+  readonly LOCK_SH: number;
+  readonly LOCK_EX: number;
+  readonly LOCK_NB: number;
+  readonly POLLIN: number;
+  readonly POLLOUT: number;
+}
+
+/** Constants that only some hosts have; absent means that the host lacks the facility. */
+export interface OptionalConstants {
+  readonly MSG_NOSIGNAL?: number;
+  readonly MSG_CMSG_CLOEXEC?: number;
+  readonly SO_NOSIGPIPE?: number;
+  readonly SO_PEERCRED?: number;
+  readonly SOL_LOCAL?: number;
+  readonly LOCAL_PEERPID?: number;
+  readonly MAP_NORESERVE?: number;
+  readonly EFD_CLOEXEC?: number;
+  readonly EFD_NONBLOCK?: number;
+  readonly MFD_CLOEXEC?: number;
+  /** FreeBSD's nameless object: the pointer value that shm_open takes for a path. */
+  readonly SHM_ANON?: number;
+  readonly F_FULLFSYNC?: number;
+  readonly F_NOCACHE?: number;
+  readonly F_PUNCHHOLE?: number;
+  readonly FALLOC_FL_KEEP_SIZE?: number;
+  readonly FALLOC_FL_PUNCH_HOLE?: number;
+  readonly FALLOC_FL_ZERO_RANGE?: number;
+  readonly RWF_DSYNC?: number;
+  readonly RWF_NOWAIT?: number;
+  readonly BLKGETSIZE64?: number;
+  readonly BLKSSZGET?: number;
+  readonly BLKDISCARD?: number;
+  readonly BLKZEROOUT?: number;
+  readonly DIOCGMEDIASIZE?: number;
+  readonly DIOCGSECTORSIZE?: number;
+  readonly DKIOCGETBLOCKSIZE?: number;
+  readonly DKIOCGETBLOCKCOUNT?: number;
+  readonly SPACECTL_DEALLOC?: number;
+}
+
+/** epoll(7). */
+export interface EpollAbi {
+  readonly event: EpollLayout;
+  readonly EPOLL_CLOEXEC: number;
+  readonly EPOLL_CTL_ADD: number;
+  readonly EPOLL_CTL_DEL: number;
+  readonly EPOLL_CTL_MOD: number;
+}
+
+/** kqueue(2). */
+export interface KqueueAbi {
+  readonly event: KeventLayout;
+  readonly EVFILT_READ: number;
+  readonly EVFILT_WRITE: number;
+  readonly EV_ADD: number;
+  readonly EV_DELETE: number;
+  readonly EV_ERROR: number;
+  readonly EV_EOF: number;
+}
+
+/** io_uring(7): system call numbers, the same on every architecture since Linux 5.1. */
+export interface UringAbi {
+  readonly SYS_io_uring_setup: number;
+  readonly SYS_io_uring_enter: number;
+  readonly SYS_io_uring_register: number;
+}
+
+/** One host. */
+export interface Abi {
+  readonly constants: CommonConstants;
+  readonly optional: OptionalConstants;
+  readonly msghdr: MsghdrLayout;
+  readonly cmsg: CmsgLayout;
+  readonly sockaddrUn: SockaddrUnLayout;
+  readonly epoll: EpollAbi | null;
+  readonly kqueue: KqueueAbi | null;
+  readonly uring: UringAbi | null;
+  /** Longest name that shm_open takes, without the final NUL. */
+  readonly shmNameBytesMax: number;
+}

@@ -1,0 +1,128 @@
+/**
+ * Bytes with file descriptors over a Unix socket: sendmsg(2), recvmsg(2) and SCM_RIGHTS, in the layout
+ * that each host has for control messages.
+ *
+ * @module
+ */
+import { assert } from '../util/index.ts';
+import { abi } from './host.ts';
+import { closeFd, setCloseOnExec } from './fd.ts';
+import * as libc from './libc.ts';
+import { NativeBlock, interrupted, orErrno } from './native.ts';
+
+const { constants, optional, msghdr, cmsg } = abi;
+
+/** The largest number of fds in one message; Linux's SCM_MAX_FD, and more than the protocol needs. */
+export const FDS_PER_MESSAGE_MAX = 253;
+/** Bytes that one call moves at most; callers loop. */
+const CHUNK_BYTES = 65536;
+
+const FD_BYTES = 4;
+const IOV_AT = msghdr.SIZE; // struct iovec: base 8, len 8
+const CONTROL_AT = IOV_AT + 16;
+const CONTROL_BYTES = space(FDS_PER_MESSAGE_MAX * FD_BYTES) * 2; // two control messages, if a peer does that
+const DATA_AT = CONTROL_AT + CONTROL_BYTES;
+
+const block = new NativeBlock(DATA_AT + CHUNK_BYTES);
+
+/** What {@link receiveWithFds} found beside the bytes. */
+export interface Received {
+  /** Close-on-exec; the caller owns them. */
+  readonly fds: number[];
+  /** The kernel dropped fds: too many, or this process has reached its limit of open files. */
+  truncated: boolean;
+}
+
+/** Sends bytes, with fds on the first of them. Returns the bytes sent, or a negative errno. */
+export function sendWithFds(fd: number, bytes: Uint8Array, fds: readonly number[]): number {
+  assert(fds.length <= FDS_PER_MESSAGE_MAX, 'a message has at most 253 fds');
+  const count = Math.min(bytes.length, CHUNK_BYTES);
+  block.bytes.set(bytes.subarray(0, count), DATA_AT);
+  let controlBytes = 0;
+  if (fds.length > 0) {
+    const lengthBytes = cmsg.dataOffset + fds.length * FD_BYTES;
+    // One control message that fills msg_controllen: macOS takes no tail padding.
+    controlBytes = cmsg.align === FD_BYTES ? lengthBytes : space(fds.length * FD_BYTES);
+    block.bytes.fill(0, CONTROL_AT, CONTROL_AT + controlBytes);
+    block.set(CONTROL_AT, cmsg.len, lengthBytes);
+    block.set(CONTROL_AT, cmsg.level, constants.SOL_SOCKET);
+    block.set(CONTROL_AT, cmsg.type, constants.SCM_RIGHTS);
+    fds.forEach((each, i) => {
+      block.view.setInt32(CONTROL_AT + cmsg.dataOffset + i * FD_BYTES, each, true);
+    });
+  }
+  fillHeader(count, controlBytes);
+  const flags = optional.MSG_NOSIGNAL ?? 0;
+  let sent = libc.sendmsg(fd, block.address, flags);
+  while (interrupted(sent)) sent = libc.sendmsg(fd, block.address, flags);
+  return orErrno(sent);
+}
+
+/**
+ * Receives up to `into.length` bytes. Returns how many, 0 at the end of the stream, or a negative
+ * errno. `received.fds` is replaced by the fds that came with these bytes.
+ *
+ * A receive ends before bytes that have other fds on them, so on Linux all fds belong to the first
+ * byte received; macOS and the BSDs keep that rule as well (soreceive stops at a control record).
+ */
+export function receiveWithFds(fd: number, into: Uint8Array, received: Received): number {
+  received.fds.length = 0;
+  received.truncated = false;
+  const count = Math.min(into.length, CHUNK_BYTES);
+  const flags = optional.MSG_CMSG_CLOEXEC ?? 0;
+  fillHeader(count, CONTROL_BYTES);
+  let got = libc.recvmsg(fd, block.address, flags);
+  while (interrupted(got)) {
+    fillHeader(count, CONTROL_BYTES);
+    got = libc.recvmsg(fd, block.address, flags);
+  }
+  if (got < 0) return orErrno(got);
+  into.set(block.bytes.subarray(DATA_AT, DATA_AT + got));
+  received.truncated = (block.get(0, msghdr.flags) & constants.MSG_CTRUNC) !== 0;
+  collectFds(Math.min(block.get(0, msghdr.controllen), CONTROL_BYTES), received.fds);
+  if (optional.MSG_CMSG_CLOEXEC === undefined) received.fds.forEach(setCloseOnExec);
+  return got;
+}
+
+/** Closes all fds of a list and empties it. */
+export function closeFds(fds: number[]): void {
+  for (const fd of fds.splice(0)) closeFd(fd);
+}
+
+/** Walks all control messages, so that no fd is lost whichever way the peer has packed them. */
+function collectFds(controlBytes: number, fds: number[]): void {
+  let at = 0;
+  while (at + cmsg.dataOffset <= controlBytes) {
+    const base = CONTROL_AT + at;
+    const lengthBytes = block.get(base, cmsg.len);
+    if (lengthBytes < cmsg.dataOffset) return;
+    const rights =
+      block.get(base, cmsg.level) === constants.SOL_SOCKET &&
+      block.get(base, cmsg.type) === constants.SCM_RIGHTS;
+    const end = Math.min(lengthBytes, controlBytes - at);
+    for (let data = cmsg.dataOffset; rights && data + FD_BYTES <= end; data += FD_BYTES) {
+      fds.push(block.view.getInt32(base + data, true));
+    }
+    at += roundUp(lengthBytes);
+  }
+}
+
+function fillHeader(dataBytes: number, controlBytes: number): void {
+  block.bytes.fill(0, 0, msghdr.SIZE);
+  block.view.setBigUint64(IOV_AT, BigInt(block.address + DATA_AT), true);
+  block.view.setBigUint64(IOV_AT + 8, BigInt(dataBytes), true);
+  block.set(0, msghdr.iov, block.address + IOV_AT);
+  block.set(0, msghdr.iovlen, 1);
+  // NULL when there is no control data: macOS refuses a pointer with a length below a header's.
+  block.set(0, msghdr.control, controlBytes === 0 ? 0 : block.address + CONTROL_AT);
+  block.set(0, msghdr.controllen, controlBytes);
+}
+
+function roundUp(bytes: number): number {
+  return Math.ceil(bytes / cmsg.align) * cmsg.align;
+}
+
+/** CMSG_SPACE. */
+function space(dataBytes: number): number {
+  return roundUp(cmsg.dataOffset) + roundUp(dataBytes);
+}

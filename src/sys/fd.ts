@@ -1,0 +1,77 @@
+/**
+ * File descriptors: owning, copying, flags, and what kind of object is behind one.
+ *
+ * @module
+ */
+import { fstatSync, readdirSync } from 'node:fs';
+import { abi } from './host.ts';
+import * as libc from './libc.ts';
+import { check } from './native.ts';
+
+const { constants } = abi;
+
+/** Closes an fd that the caller owns. Closing cannot fail in a way that a caller could mend. */
+export function closeFd(fd: number): void {
+  libc.close(fd);
+}
+
+/** A second fd for the same open file, which the caller owns; close-on-exec. */
+export function dupFd(fd: number): number {
+  const copy = check(libc.dup(fd), `dup(fd ${String(fd)})`);
+  setCloseOnExec(copy);
+  return copy;
+}
+
+/** Keeps an fd from being inherited by programs that this process starts. */
+export function setCloseOnExec(fd: number): void {
+  check(
+    libc.fcntl('int', fd, constants.F_SETFD, constants.FD_CLOEXEC),
+    `fcntl(fd ${String(fd)}, F_SETFD, FD_CLOEXEC)`,
+  );
+}
+
+/** Whether O_NONBLOCK is set on the open file behind the fd. */
+export function isNonBlocking(fd: number): boolean {
+  const flags = check(
+    libc.fcntl('int', fd, constants.F_GETFL, 0),
+    `fcntl(fd ${String(fd)}, F_GETFL)`,
+  );
+  return (flags & constants.O_NONBLOCK) !== 0;
+}
+
+/**
+ * Sets or clears O_NONBLOCK. The flag belongs to the open file, which a peer that sent the fd shares:
+ * never clear it on an fd that was received.
+ */
+export function setNonBlocking(fd: number, on: boolean): void {
+  const flags = check(
+    libc.fcntl('int', fd, constants.F_GETFL, 0),
+    `fcntl(fd ${String(fd)}, F_GETFL)`,
+  );
+  const wanted = on ? flags | constants.O_NONBLOCK : flags & ~constants.O_NONBLOCK;
+  if (wanted === flags) return;
+  check(libc.fcntl('int', fd, constants.F_SETFL, wanted), `fcntl(fd ${String(fd)}, F_SETFL)`);
+}
+
+/** What is behind an fd. An eventfd, a POSIX shm object of macOS and the like are `other`. */
+export type FdKind = 'file' | 'block' | 'char' | 'pipe' | 'socket' | 'directory' | 'other';
+
+/** What is behind an fd; `other` for a closed one too. */
+export function fdKind(fd: number): FdKind {
+  try {
+    const stat = fstatSync(fd);
+    if (stat.isFile()) return 'file';
+    if (stat.isFIFO()) return 'pipe';
+    if (stat.isSocket()) return 'socket';
+    if (stat.isBlockDevice()) return 'block';
+    if (stat.isCharacterDevice()) return 'char';
+    return stat.isDirectory() ? 'directory' : 'other';
+  } catch {
+    return 'other';
+  }
+}
+
+/** How many fds this process has open; for tests that look for leaks. */
+export function openFdCount(): number {
+  return readdirSync('/dev/fd').length - 1; // less the one that listing them opened
+}

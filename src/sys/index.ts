@@ -1,0 +1,68 @@
+/**
+ * What the kernel does for us, the same on every host: only this layer and `abi` know which it is.
+ *
+ * Set-up calls throw {@link SystemError}; data-path calls return a negative errno. Addresses of memory
+ * are numbers.
+ *
+ * @module
+ */
+export { activatedFds, launchdFds } from './activation.ts';
+export type { ActivatedFd } from './activation.ts';
+export { monotonicUs } from './clock.ts';
+export { ERRNO, SystemError, errnoName } from './errno.ts';
+export { FDS_PER_MESSAGE_MAX, closeFds, receiveWithFds, sendWithFds } from './fd-passing.ts';
+export type { Received } from './fd-passing.ts';
+export {
+  closeFd,
+  dupFd,
+  fdKind,
+  isNonBlocking,
+  openFdCount,
+  setCloseOnExec,
+  setNonBlocking,
+} from './fd.ts';
+export type { FdKind } from './fd.ts';
+export {
+  blockDeviceZero,
+  dataSync,
+  fileInfo,
+  lockImage,
+  openFile,
+  pread,
+  preadv,
+  preadvCached,
+  punchHole,
+  pwrite,
+  pwritev,
+  zeroRange,
+} from './file.ts';
+export type { FileInfo, OpenOptions } from './file.ts';
+export { host } from './host.ts';
+export type { HostInfo } from './host.ts';
+export {
+  Mapping,
+  WINDOW_BYTES_MAX,
+  mapAnonymous,
+  mapFd,
+  openMappingCount,
+  viewMemory,
+} from './mmap.ts';
+export type { MapOptions } from './mmap.ts';
+export { Notifier, NotifierConsumer, createNotifier, notifierKind } from './notifier.ts';
+export { FOREVER, READABLE, WRITABLE, createPoller, pollerKind } from './poller.ts';
+export type { Poller } from './poller.ts';
+export { createSharedMemory, sharedMemoryKind } from './shm.ts';
+export type { SharedMemoryKind } from './shm.ts';
+export {
+  acceptUnix,
+  adoptSocket,
+  connectUnix,
+  isListening,
+  listenUnix,
+  peerOf,
+  socketPair,
+} from './socket.ts';
+export type { ListenOptions } from './socket.ts';
+export { Uring } from './uring.ts';
+export { watchFd } from './watch.ts';
+export type { Watch } from './watch.ts';

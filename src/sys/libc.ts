@@ -1,0 +1,173 @@
+/**
+ * Every C function that we call. Functions that a host may lack are null there.
+ *
+ * SAFETY, for all of them: addresses are passed as numbers (`uintptr_t`) and are host addresses of
+ * memory that the caller keeps mapped during the call; sizes are those of that memory. Variadic C
+ * functions are declared with `...`, because Apple's arm64 passes such arguments on the stack.
+ *
+ * @module
+ */
+import koffi from 'koffi';
+
+const libc = koffi.load(null);
+
+/** A C function that takes and returns numbers. */
+export type NumberFunction = (...args: (number | bigint | string | null)[]) => number;
+
+/** Declares a function of the C library; null when this host has none of that name. */
+function find(prototype: string): NumberFunction | null {
+  try {
+    return libc.func(prototype) as unknown as NumberFunction;
+  } catch {
+    return null;
+  }
+}
+
+function need(prototype: string): NumberFunction {
+  return libc.func(prototype) as unknown as NumberFunction;
+}
+
+/** A variadic function with one further argument; koffi wants the type before the value. */
+function variadic(prototype: string): (type: string, ...args: (number | string)[]) => number {
+  const call = libc.func(prototype) as unknown as (...args: unknown[]) => number;
+  return (type, ...args) => {
+    const last = args.at(-1);
+    return call(...args.slice(0, -1), type, last);
+  };
+}
+
+/** `errno` of the last call that this thread made. */
+export function errno(): number {
+  return koffi.errno();
+}
+
+/** An ArrayBuffer over `lengthBytes` of memory. SAFETY: the caller keeps it mapped while it is used. */
+export function rawView(address: number, lengthBytes: number): ArrayBuffer {
+  return koffi.view(BigInt(address), lengthBytes);
+}
+
+/** The address of a callback that C may call on this thread until `unregister`. */
+export function register(fn: (...args: number[]) => void, prototype: string): bigint {
+  return koffi.register(fn, koffi.pointer(koffi.proto(prototype))) as unknown as bigint;
+}
+
+export const close: NumberFunction = need('int close(int fd)');
+export const dup: NumberFunction = need('int dup(int fd)');
+export const read: NumberFunction = need('int64_t read(int fd, uintptr_t buf, size_t count)');
+export const write: NumberFunction = need('int64_t write(int fd, uintptr_t buf, size_t count)');
+export const pread: NumberFunction = need(
+  'int64_t pread(int fd, uintptr_t buf, size_t count, int64_t offset)',
+);
+export const pwrite: NumberFunction = need(
+  'int64_t pwrite(int fd, uintptr_t buf, size_t count, int64_t offset)',
+);
+export const preadv: NumberFunction | null = find(
+  'int64_t preadv(int fd, uintptr_t iov, int iovcnt, int64_t offset)',
+);
+export const pwritev: NumberFunction | null = find(
+  'int64_t pwritev(int fd, uintptr_t iov, int iovcnt, int64_t offset)',
+);
+export const preadv2: NumberFunction | null = find(
+  'int64_t preadv2(int fd, uintptr_t iov, int iovcnt, int64_t offset, int flags)',
+);
+export const fsync: NumberFunction = need('int fsync(int fd)');
+export const fdatasync: NumberFunction | null = find('int fdatasync(int fd)');
+export const ftruncate: NumberFunction = need('int ftruncate(int fd, int64_t length)');
+export const fallocate: NumberFunction | null = find(
+  'int fallocate(int fd, int mode, int64_t offset, int64_t len)',
+);
+export const fspacectl: NumberFunction | null = find(
+  'int fspacectl(int fd, int cmd, uintptr_t rqsr, int flags, uintptr_t rmsr)',
+);
+export const flock: NumberFunction = need('int flock(int fd, int operation)');
+export const fcntl: (type: string, ...args: (number | string)[]) => number = variadic(
+  'int fcntl(int fd, int cmd, ...)',
+);
+export const ioctl: (type: string, ...args: (number | string)[]) => number = variadic(
+  'int ioctl(int fd, unsigned long request, ...)',
+);
+
+export const socket: NumberFunction = need('int socket(int domain, int type, int protocol)');
+export const bind: NumberFunction = need('int bind(int fd, uintptr_t addr, uint32_t len)');
+export const connect: NumberFunction = need('int connect(int fd, uintptr_t addr, uint32_t len)');
+export const listen: NumberFunction = need('int listen(int fd, int backlog)');
+export const accept: NumberFunction = need('int accept(int fd, uintptr_t addr, uintptr_t len)');
+export const socketpair: NumberFunction = need(
+  'int socketpair(int domain, int type, int protocol, uintptr_t sv)',
+);
+export const sendmsg: NumberFunction = need('int64_t sendmsg(int fd, uintptr_t msg, int flags)');
+export const recvmsg: NumberFunction = need('int64_t recvmsg(int fd, uintptr_t msg, int flags)');
+export const getsockopt: NumberFunction = need(
+  'int getsockopt(int fd, int level, int name, uintptr_t value, uintptr_t len)',
+);
+export const setsockopt: NumberFunction = need(
+  'int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t len)',
+);
+export const getpeereid: NumberFunction | null = find(
+  'int getpeereid(int fd, uintptr_t uid, uintptr_t gid)',
+);
+
+export const eventfd: NumberFunction | null = find('int eventfd(unsigned int initval, int flags)');
+export const pipe: NumberFunction = need('int pipe(uintptr_t fds)');
+export const memfdCreate: NumberFunction | null = find(
+  'int memfd_create(const char *name, unsigned int flags)',
+);
+/** `mode_t` is promoted to int, as a variadic argument is. */
+export const shmOpen: ((type: string, ...args: (number | string)[]) => number) | null =
+  find('int shm_unlink(const char *name)') === null
+    ? null
+    : variadic('int shm_open(const char *name, int flags, ...)');
+/** shm_open with SHM_ANON, which is an address and no string. */
+export const shmOpenAddress: NumberFunction | null = find(
+  'int shm_open(uintptr_t name, int flags, uint16_t mode)',
+);
+export const shmUnlink: NumberFunction | null = find('int shm_unlink(const char *name)');
+export const shmMkstemp: NumberFunction | null = find('int shm_mkstemp(uintptr_t template)');
+
+export const mmap: NumberFunction = need(
+  'intptr_t mmap(uintptr_t addr, size_t length, int prot, int flags, int fd, int64_t offset)',
+);
+export const munmap: NumberFunction = need('int munmap(uintptr_t addr, size_t length)');
+
+export const poll: NumberFunction = need('int poll(uintptr_t fds, unsigned long n, int timeoutMs)');
+export const epollCreate1: NumberFunction | null = find('int epoll_create1(int flags)');
+export const epollCtl: NumberFunction | null = find(
+  'int epoll_ctl(int epfd, int op, int fd, uintptr_t event)',
+);
+export const epollWait: NumberFunction | null = find(
+  'int epoll_wait(int epfd, uintptr_t events, int max, int timeoutMs)',
+);
+export const ppoll: NumberFunction | null = find(
+  'int ppoll(uintptr_t fds, unsigned long n, uintptr_t timeout, uintptr_t sigmask)',
+);
+export const kqueue: NumberFunction | null = find('int kqueue()');
+export const kevent: NumberFunction | null = find(
+  'int kevent(int kq, uintptr_t changes, int nchanges, uintptr_t events, int nevents, uintptr_t timeout)',
+);
+
+/** syscall(2) with six arguments, for io_uring, which has no function of its own in the C library. */
+export const syscall6: NumberFunction | null = find(
+  'long syscall(long number, long a, long b, long c, long d, long e, long f)',
+);
+
+export const malloc: NumberFunction = need('intptr_t malloc(size_t bytes)');
+export const free: NumberFunction = need('void free(uintptr_t address)');
+export const launchActivateSocket: NumberFunction | null = find(
+  'int launch_activate_socket(const char *name, uintptr_t fds, uintptr_t count)',
+);
+
+/** libuv as the Node executable exports it; each is null in a runtime that does not. */
+export const uvDefaultLoop: NumberFunction | null = find('intptr_t uv_default_loop()');
+export const uvHandleSize: NumberFunction | null = find('size_t uv_handle_size(int type)');
+export const uvPollInit: NumberFunction | null = find(
+  'int uv_poll_init(uintptr_t loop, uintptr_t handle, int fd)',
+);
+export const uvPollStart: NumberFunction | null = find(
+  'int uv_poll_start(uintptr_t handle, int events, uintptr_t callback)',
+);
+export const uvPollStop: NumberFunction | null = find('int uv_poll_stop(uintptr_t handle)');
+export const uvClose: NumberFunction | null = find(
+  'void uv_close(uintptr_t handle, uintptr_t callback)',
+);
+export const uvRef: NumberFunction | null = find('void uv_ref(uintptr_t handle)');
+export const uvUnref: NumberFunction | null = find('void uv_unref(uintptr_t handle)');

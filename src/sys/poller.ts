@@ -1,0 +1,55 @@
+/**
+ * Waiting for fds on a worker thread. Level-triggered on every host: what is still ready fires again,
+ * so nothing is lost when a consumer takes less than all.
+ *
+ * @module
+ */
+import { abi, posixOnly } from './host.ts';
+import * as libc from './libc.ts';
+import { EpollPoller } from './poller-epoll.ts';
+import { KqueuePoller } from './poller-kqueue.ts';
+import { PollPoller } from './poller-poll.ts';
+
+/** Events: the values of POLLIN and POLLOUT. Errors and hang-ups are reported as both. */
+export const READABLE = 1;
+export const WRITABLE = 4;
+
+/** The timeout of `wait` that means: for ever. */
+export const FOREVER = -1;
+
+/** A set of fds to wait for. */
+export interface Poller {
+  /** Adds an fd under a key of the caller's, a number from 0 below 2^31. */
+  add(fd: number, key: number, events?: number): void;
+  modify(fd: number, key: number, events: number): void;
+  /** Removes an fd, before it is closed. */
+  remove(fd: number): void;
+  /**
+   * Waits until an fd is ready or `timeoutUs` are over (-1: for ever, 0: just look); returns how many
+   * are ready, 0 also when a signal came in.
+   */
+  wait(timeoutUs: number): number;
+  /** Key and events of the i-th ready fd; good until the next `wait`. */
+  readyKey(i: number): number;
+  readyEvents(i: number): number;
+  close(): void;
+}
+
+/** What a poller is made of on this host. */
+export function pollerKind(): 'epoll' | 'kqueue' | 'poll' {
+  if (posixOnly) return 'poll';
+  if (abi.epoll !== null && libc.epollCreate1 !== null) return 'epoll';
+  return abi.kqueue !== null && libc.kqueue !== null ? 'kqueue' : 'poll';
+}
+
+/** The poller of this host: epoll, kqueue, or poll(2), which all have. */
+export function createPoller(): Poller {
+  switch (pollerKind()) {
+    case 'epoll':
+      return EpollPoller.open() ?? new PollPoller();
+    case 'kqueue':
+      return KqueuePoller.open() ?? new PollPoller();
+    case 'poll':
+      return new PollPoller();
+  }
+}
