@@ -4,5 +4,7 @@
  *
  * @module
  */
+export { startNullDevice } from './null-device.ts';
+export type { NullDevice } from './null-device.ts';
 export { RingPair } from './ring-pair.ts';
 export type { RingPairOptions } from './ring-pair.ts';

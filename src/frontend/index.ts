@@ -1,0 +1,13 @@
+/**
+ * The front-end's side: a session with any vhost-user back-end, and drivers for its devices.
+ *
+ * @module
+ */
+export { runBlkBench } from './blk/bench-core.ts';
+export type { BlkBenchOptions, BlkBenchResult } from './blk/bench-core.ts';
+export * from './blk/layout.ts';
+export { BlkPoller, STATUS_NOT_WRITTEN, sectorOf, slotMemoryBytes } from './blk/poller.ts';
+export type { BlkPollerPlan, BlkSlots } from './blk/poller.ts';
+export { LatencyHistogram } from './latency-histogram.ts';
+export { SharedMemory } from './shared-memory.ts';
+export type { SharedRange } from './shared-memory.ts';
