@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Installs what the guest tests and the benchmarks need on a Debian 12 machine, as root:
+#   - QEMU 10 from bookworm-backports, fio, e2fsprogs, busybox-static, strace, debootstrap
+#   - a Debian cloud kernel, unpacked into the cache folder, not installed
+#   - a folder with a newer Debian suite in the cache folder: QEMU 11 and libblkio's block driver
+# Quick when everything is there. Usage: install-debian.sh CACHE_FOLDER
+set -euo pipefail
+cache=${1:?usage: install-debian.sh CACHE_FOLDER}
+export DEBIAN_FRONTEND=noninteractive
+mkdir -p "$cache"
+exec 9>"$cache/.lock"
+flock 9
+
+say() { printf 'setup: %s\n' "$*"; }
+apt_get() { apt-get -qq -o Acquire::Retries=3 -o Acquire::Check-Valid-Until=false -o Dpkg::Use-Pty=0 "$@" >>"$cache/setup.log" 2>&1; }
+
+# The mirror that this machine uses, whatever it is: the archive, not its security part.
+mirror() {
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sort -u | grep -v -- '-security/$' | head -n 1
+}
+
+install_host() {
+  [ -e "$cache/host.done" ] && return
+  say 'QEMU 10, fio, busybox, e2fsprogs and strace by apt'
+  apt_get update
+  local url
+  url=$(mirror)
+  if ! apt-cache policy | grep -q bookworm-backports; then
+    echo "deb [check-valid-until=no] $url bookworm-backports main" >/etc/apt/sources.list.d/vhost-user-test.list
+    apt_get update
+  fi
+  apt_get install -y --no-install-recommends fio busybox-static e2fsprogs strace debootstrap cpio xz-utils
+  apt_get install -y --no-install-recommends -t bookworm-backports qemu-system-x86 qemu-system-common qemu-utils
+  touch "$cache/host.done"
+}
+
+unpack_kernel() {
+  [ -e "$cache/kernel/vmlinuz" ] && return
+  say 'a Debian cloud kernel'
+  local work name
+  work=$(mktemp -d "$cache/kernel.XXXXXX")
+  name=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)/\1/p' | head -n 1)
+  (cd "$work" && apt-get -qq download "$name" >>"$cache/setup.log" 2>&1 && dpkg-deb -x ./*.deb . && rm ./*.deb)
+  mv "$work"/boot/vmlinuz-* "$work/vmlinuz"
+  mv "$work"/lib/modules/* "$work/modules"
+  rm -rf "$cache/kernel"
+  mv "$work" "$cache/kernel"
+}
+
+newer_suite() {
+  [ -e "$cache/forky.done" ] && return
+  say 'a newer Debian suite in a folder: QEMU 11 and libblkio'
+  local root=$cache/forky
+  rm -rf "$root"
+  ln -sf sid /usr/share/debootstrap/scripts/forky
+  debootstrap --variant=minbase --no-check-gpg forky "$root" "$(mirror)" >>"$cache/setup.log" 2>&1
+  echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/99valid"
+  if [ -d /etc/apt/apt.conf.d ]; then cp -n /etc/apt/apt.conf.d/* "$root/etc/apt/apt.conf.d/" 2>/dev/null || true; fi
+  cp /etc/resolv.conf /etc/hosts "$root/etc/" 2>/dev/null || true
+  chroot "$root" apt-get -qq update >>"$cache/setup.log" 2>&1
+  chroot "$root" apt-get -qq install -y --no-install-recommends \
+    qemu-system-x86 qemu-utils qemu-block-extra >>"$cache/setup.log" 2>&1
+  rm -rf "$root"/var/cache/apt/archives/*.deb
+  touch "$cache/forky.done"
+}
+
+mount_newer_suite() {
+  local root=$cache/forky point
+  for point in dev proc sys tmp dev/shm; do
+    mountpoint -q "$root/$point" || mount --bind "/$point" "$root/$point"
+  done
+}
+
+install_host
+unpack_kernel
+newer_suite
+mount_newer_suite
+say "ready in $cache"
