@@ -4,6 +4,16 @@
  *
  * @module
  */
+export { startFlipper } from './flipper.ts';
+export type { Flip, Flipper } from './flipper.ts';
+export { HOSTILE_CHAINS } from './hostile-chains.ts';
+export type { HostileChain } from './hostile-chains.ts';
+export { HostileDriver } from './hostile-driver.ts';
+export type { HostileRing, RawDescriptor, RawUsed } from './hostile-driver.ts';
+export { expectNoLeak, holdings } from './leaks.ts';
+export type { Holdings } from './leaks.ts';
+export { MockDriver } from './mock-driver.ts';
+export type { MockCompletion } from './mock-driver.ts';
 export { startNullDevice } from './null-device.ts';
 export type { NullDevice } from './null-device.ts';
 export { RingPair } from './ring-pair.ts';
