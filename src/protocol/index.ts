@@ -1,6 +1,6 @@
 /**
- * The vhost-user protocol as bytes: every message, its checks, and frames out of a stream. No sockets
- * and no policy.
+ * The vhost-user protocol as bytes: every message, its checks, frames out of a stream, and a socket
+ * that carries them. No policy.
  *
  * @module
  */
@@ -44,4 +44,6 @@ export { DEFAULT_PROFILE, profile } from './profile.ts';
 export type { Profile, ProfileName } from './profile.ts';
 export { FrameReader } from './reader.ts';
 export type { Frame } from './reader.ts';
+export { SocketChannel } from './socket-channel.ts';
+export type { ChannelHandlers } from './socket-channel.ts';
 export type { GpuDmabufScanout, Payloads, WireMemoryRegion } from './types.ts';

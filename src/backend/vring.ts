@@ -1,0 +1,115 @@
+/**
+ * One ring as the front-end has described it: what the messages said, and whether it runs.
+ *
+ * @module
+ */
+import { VhostUserError } from '../util/index.ts';
+import { closeFd } from '../sys/index.ts';
+import type { MemoryRegion } from '../memory/index.ts';
+import {
+  ALIGNMENT,
+  availRingBytes,
+  descTableBytes,
+  usedRingBytes,
+} from '../virtqueue/index.ts';
+import type { RingPlacement } from '../virtqueue/index.ts';
+import { MemoryTable } from './memory-table.ts';
+
+/** Addresses of SET_VRING_ADDR, in the front-end's address space. */
+export interface RingAddresses {
+  readonly desc: number;
+  readonly avail: number;
+  readonly used: number;
+}
+
+/** An fd that a message brought: not yet any, none wanted, or one that the ring owns. */
+export type RingFd = number | 'none' | null;
+
+/** See the module. `stopped` and `started` are the specification's ring states. */
+export class Vring {
+  readonly index: number;
+  size = 0;
+  addresses: RingAddresses | null = null;
+  availIndex = 0;
+  enabled = false;
+  started = false;
+  /** Kept until the ring starts, and then the runner's. */
+  kickFd: RingFd = null;
+  callFd: RingFd = null;
+  errFd: RingFd = null;
+
+  constructor(index: number) {
+    this.index = index;
+  }
+
+  /**
+   * Whether all is there that a ring needs to run: SET_VRING_KICK, _NUM and _ADDR have come, in any
+   * order.
+   */
+  get complete(): boolean {
+    return this.kickFd !== null && this.size > 0 && this.addresses !== null;
+  }
+
+  /** Replaces an fd that the ring holds, and closes the old one. */
+  setFd(which: 'kickFd' | 'callFd' | 'errFd', fd: RingFd): void {
+    const old = this[which];
+    if (typeof old === 'number') closeFd(old);
+    this[which] = fd;
+  }
+
+  /** Gives the fd away: to the runner. -1 when there is none. The ring remembers that it had one. */
+  takeFd(which: 'kickFd' | 'callFd' | 'errFd'): number {
+    const fd = this[which];
+    this[which] = fd === null ? null : 'none';
+    return typeof fd === 'number' ? fd : -1;
+  }
+
+  /** Closes all fds and forgets what the front-end said, but not whether the ring is enabled. */
+  forget(): void {
+    for (const which of ['kickFd', 'callFd', 'errFd'] as const) this.setFd(which, null);
+  }
+
+  /**
+   * Where the ring is in our memory.
+   * @throws VhostUserError `ERR_VHU_RING_ADDRESS` when a part is misaligned or not inside one region.
+   */
+  placement(regions: readonly MemoryRegion[]): RingPlacement {
+    const { index, size, addresses } = this;
+    if (addresses === null) throw ringError(index, 'it has no addresses (SET_VRING_ADDR)');
+    const { desc, avail, used } = addresses;
+    return {
+      index,
+      descHva: locate(index, regions, 'descriptor table', desc, descTableBytes(size), 'desc'),
+      availHva: locate(index, regions, 'available ring', avail, availRingBytes(size), 'avail'),
+      usedHva: locate(index, regions, 'used ring', used, usedRingBytes(size), 'used'),
+    };
+  }
+}
+
+function locate(
+  index: number,
+  regions: readonly MemoryRegion[],
+  what: string,
+  uva: number,
+  lengthBytes: number,
+  part: keyof typeof ALIGNMENT,
+): number {
+  const at = `0x${uva.toString(16)}`;
+  if (uva % ALIGNMENT[part] !== 0) {
+    throw ringError(
+      index,
+      `the ${what} at ${at} is not aligned to ${String(ALIGNMENT[part])} bytes`,
+    );
+  }
+  const hva = MemoryTable.hvaOf(regions, uva, lengthBytes);
+  if (hva >= 0) return hva;
+  throw ringError(
+    index,
+    `the ${what} of ${String(lengthBytes)} bytes at front-end address ${at} is not inside one ` +
+      'memory region of the memory table',
+  );
+}
+
+function ringError(index: number, text: string): VhostUserError {
+  return new VhostUserError('ERR_VHU_RING_ADDRESS', `queue ${String(index)}: ${text}`);
+}
