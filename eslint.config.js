@@ -2,7 +2,7 @@
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['build/', 'dist/', 'coverage/', '.cache/', 'node_modules/', 'eslint.config.js'] },
+  { ignores: ['build*/', 'dist/', 'coverage/', '.cache/', 'node_modules/', 'eslint.config.js'] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: {

@@ -150,6 +150,7 @@ export class Uring {
     return this.#prepare(OP.READ, fd, offset, address, bytes, 0, userData);
   }
 
+  /** Writes from memory. */
   prepWrite(fd: number, address: number, bytes: number, offset: number, userData: number): boolean {
     return this.#prepare(OP.WRITE, fd, offset, address, bytes, 0, userData);
   }
@@ -159,6 +160,7 @@ export class Uring {
     return this.#prepare(OP.READV, fd, offset, iov, iovCount, 0, userData);
   }
 
+  /** Writes from the buffers of a `struct iovec` array. */
   prepWritev(fd: number, iov: number, iovCount: number, offset: number, userData: number): boolean {
     return this.#prepare(OP.WRITEV, fd, offset, iov, iovCount, 0, userData);
   }
@@ -189,6 +191,7 @@ export class Uring {
     return this.#prepare(OP.ASYNC_CANCEL, -1, 0, targetUserData, 0, 0, userData);
   }
 
+  /** Completes at once and does nothing. */
   prepNop(userData: number): boolean {
     return this.#prepare(OP.NOP, -1, 0, 0, 0, 0, userData);
   }
