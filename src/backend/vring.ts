@@ -4,7 +4,7 @@
  * @module
  */
 import { VhostUserError } from '../util/index.ts';
-import { closeFd } from '../sys/index.ts';
+import { closeFd, dupFd } from '../sys/index.ts';
 import type { MemoryRegion } from '../memory/index.ts';
 import {
   ALIGNMENT,
@@ -33,8 +33,9 @@ export class Vring {
   availIndex = 0;
   enabled = false;
   started = false;
-  /** Kept until the ring starts, and then the runner's. */
+  /** Kept until the ring starts, and then the runner's; a stopped ring needs another one. */
   kickFd: RingFd = null;
+  /** The ring's own; the runner has copies. They outlast a stop. */
   callFd: RingFd = null;
   errFd: RingFd = null;
 
@@ -57,11 +58,17 @@ export class Vring {
     this[which] = fd;
   }
 
-  /** Gives the fd away: to the runner. -1 when there is none. The ring remembers that it had one. */
-  takeFd(which: 'kickFd' | 'callFd' | 'errFd'): number {
-    const fd = this[which];
-    this[which] = fd === null ? null : 'none';
+  /** Gives the kick fd away: to the runner. -1 when there is none. The ring remembers that it had one. */
+  takeKickFd(): number {
+    const fd = this.kickFd;
+    this.kickFd = 'none';
     return typeof fd === 'number' ? fd : -1;
+  }
+
+  /** A copy of the fd for the runner, or -1: the ring keeps its own for the next start. */
+  copyFd(which: 'callFd' | 'errFd'): number {
+    const fd = this[which];
+    return typeof fd === 'number' ? dupFd(fd) : -1;
   }
 
   /** Closes all fds and forgets what the front-end said, but not whether the ring is enabled. */
