@@ -41,6 +41,7 @@ export class Chain {
   /** Empties the chain, for the queue that fills it next. */
   clear(memory: GuestMemory): void {
     this.#memory = memory;
+    this.length[0] = 0; // reads of the first segment look at nothing else
     this.readableCount = 0;
     this.segmentCount = 0;
     this.readableBytes = 0;
