@@ -5,26 +5,9 @@
  * @module
  */
 import { VhostUserError, errorMessage } from '../util/index.ts';
-import {
-  ERRNO,
-  READABLE,
-  WRITABLE,
-  closeFd,
-  closeFds,
-  dupFd,
-  errnoName,
-  receiveWithFds,
-  sendWithFds,
-  watchFd,
-} from '../sys/index.ts';
-import type { Received, Watch } from '../sys/index.ts';
-import { FrameReader, decodeReply, encodeMessage, messageName } from '../protocol/index.ts';
+import { closeFds } from '../sys/index.ts';
+import { SocketChannel, decodeReply, encodeMessage, messageName } from '../protocol/index.ts';
 import type { Frame, PayloadKind, Payloads } from '../protocol/index.ts';
-
-const EAGAIN = ERRNO.EAGAIN as number;
-const RECEIVE_BYTES = 16384;
-/** Receives per event: a peer that talks without end must not hold the event loop. */
-const RECEIVES_PER_EVENT_MAX = 256;
 
 /** A reply: its values, and its fds, which the receiver owns. */
 export interface Reply<K extends PayloadKind> {
@@ -49,38 +32,36 @@ interface Waiting {
   readonly timer: NodeJS.Timeout;
 }
 
-/** Bytes that the socket did not take yet; the fds are copies, owned. */
-interface Unsent {
-  readonly bytes: Uint8Array;
-  readonly fds: number[];
-}
+/** What the channel says when the peer is gone, in contrast to a peer that says something wrong. */
+const GONE_CODES = new Set(['ERR_VHU_SEND', 'ERR_VHU_RECEIVE', 'ERR_VHU_CUT_OFF']);
 
 /** See the module. Owns its fd. */
 export class Connection {
   readonly #options: ConnectionOptions;
-  readonly #reader = new FrameReader('frontend', closeFd);
-  readonly #buffer = new Uint8Array(RECEIVE_BYTES);
-  readonly #received: Received = { fds: [], truncated: false };
+  readonly #channel: SocketChannel;
   readonly #waiting: Waiting[] = [];
-  readonly #unsent: Unsent[] = [];
-  readonly #watch: Watch;
-  #fd: number;
+  #open = true;
   #lastSent = 'nothing';
   #end: VhostUserError | null = null;
 
   /** Takes over a connected, non-blocking socket. */
   constructor(fd: number, options: ConnectionOptions) {
-    this.#fd = fd;
     this.#options = options;
-    this.#watch = watchFd(fd, READABLE, (events) => this.#onReady(events));
+    this.#channel = new SocketChannel(fd, 'frontend', {
+      frame: (frame) => {
+        this.#onFrame(frame);
+        return undefined;
+      },
+      end: (error) => this.#onChannelEnd(error),
+    });
   }
 
   /** Whether it can still be used. */
   get open(): boolean {
-    return this.#fd >= 0;
+    return this.#open;
   }
 
-  /** Sends a message that has no reply. The fds stay the caller's. */
+  /** Sends a message that has no reply. The fds are lent until the next reply has come. */
   send<K extends PayloadKind>(
     request: number,
     kind: K,
@@ -94,8 +75,9 @@ export class Connection {
    * Sends a message and waits for its reply; `needReply` asks for one where the message has none of
    * its own.
    *
-   * @throws VhostUserError what ended the connection, `ERR_VHU_REPLY_TIMEOUT`, or what is wrong with
-   *   the reply (all but the timeout end the connection as well).
+   * @throws VhostUserError what ended the connection, `ERR_VHU_REPLY_TIMEOUT`, `ERR_VHU_REFUSED` for
+   *   an empty reply where values were asked for, or what is wrong with the reply (all but
+   *   `ERR_VHU_REFUSED` end the connection as well).
    */
   request<K extends PayloadKind, R extends PayloadKind>(
     request: number,
@@ -106,15 +88,17 @@ export class Connection {
   ): Promise<Reply<R>> {
     const { fds = [], needReply = false } = options;
     const bytes = encodeMessage('frontend', request, kind, payload, { needReply });
+    const { replyTimeoutMs } = this.#options;
     return new Promise<Reply<R>>((resolve, reject) => {
-      this.#transmit(request, bytes, fds); // throws into the promise
+      this.#checkOpen(request); // throws into the promise
       this.#waiting.push({
         request,
         replyKind,
         resolve: resolve as (reply: Reply<PayloadKind>) => void,
         reject,
-        timer: setTimeout(() => this.#fail(this.#timeoutError(request)), this.#options.replyTimeoutMs),
+        timer: setTimeout(() => this.#fail(this.#timeoutError(request)), replyTimeoutMs),
       });
+      this.#transmit(request, bytes, fds);
     });
   }
 
@@ -124,80 +108,16 @@ export class Connection {
   }
 
   #transmit(request: number, bytes: Uint8Array, fds: readonly number[]): void {
+    this.#checkOpen(request);
+    this.#lastSent = messageName('frontend', request);
+    this.#channel.send(bytes, fds);
+  }
+
+  #checkOpen(request: number): void {
+    if (this.#open) return;
     const name = messageName('frontend', request);
-    if (this.#fd < 0) {
-      const why = this.#end === null ? 'the session was closed' : this.#end.message;
-      throw new VhostUserError(this.#end?.code ?? 'ERR_VHU_CLOSED', `${name} not sent: ${why}`);
-    }
-    this.#lastSent = name;
-    if (this.#unsent.length > 0) {
-      this.#keep(bytes, fds);
-      return;
-    }
-    const sent = this.#sendNow(bytes, fds);
-    if (sent === 0) this.#keep(bytes, fds);
-    else if (sent > 0 && sent < bytes.length) this.#keep(bytes.subarray(sent), []);
-  }
-
-  /** Bytes that the socket took; 0: none for now; -1: the connection has ended. */
-  #sendNow(bytes: Uint8Array, fds: readonly number[]): number {
-    let done = 0;
-    while (done < bytes.length) {
-      const sent = sendWithFds(this.#fd, bytes.subarray(done), done === 0 ? fds : []);
-      if (sent === -EAGAIN) break;
-      if (sent < 0) {
-        // The back-end has gone. What it said last may still be there to be read, and says more.
-        setImmediate(() => this.#fail(this.#goneError(errnoName(-sent))));
-        return -1;
-      }
-      done += sent;
-    }
-    return done;
-  }
-
-  #keep(bytes: Uint8Array, fds: readonly number[]): void {
-    this.#unsent.push({ bytes, fds: fds.map(dupFd) });
-    this.#watch.setEvents(READABLE | WRITABLE);
-  }
-
-  #sendKept(): void {
-    for (;;) {
-      const next = this.#unsent[0];
-      if (next === undefined) break;
-      const sent = this.#sendNow(next.bytes, next.fds);
-      if (sent <= 0) return;
-      closeFds(next.fds);
-      this.#unsent.shift();
-      if (sent < next.bytes.length) {
-        this.#unsent.unshift({ bytes: next.bytes.subarray(sent), fds: [] });
-        return;
-      }
-    }
-    this.#watch.setEvents(READABLE);
-  }
-
-  #onReady(events: number): void {
-    if (this.#fd >= 0 && (events & READABLE) !== 0) this.#receive();
-    if (this.#fd >= 0 && (events & WRITABLE) !== 0) this.#sendKept();
-  }
-
-  #receive(): void {
-    for (let i = 0; i < RECEIVES_PER_EVENT_MAX && this.#fd >= 0; i++) {
-      const room = this.#buffer.subarray(0, Math.min(this.#reader.wanted, RECEIVE_BYTES));
-      const count = receiveWithFds(this.#fd, room, this.#received);
-      if (count === -EAGAIN) return;
-      if (count <= 0) {
-        closeFds(this.#received.fds);
-        this.#fail(this.#goneError(count === 0 ? 'end of stream' : errnoName(-count)));
-        return;
-      }
-      try {
-        const frame = this.#reader.push(room.subarray(0, count), this.#received.fds);
-        if (frame !== null) this.#onFrame(frame);
-      } catch (error) {
-        this.#fail(asVhostUserError(error));
-      }
-    }
+    const why = this.#end === null ? 'the session was closed' : this.#end.message;
+    throw new VhostUserError(this.#end?.code ?? 'ERR_VHU_CLOSED', `${name} not sent: ${why}`);
   }
 
   /** Hands a reply to whoever has waited longest. */
@@ -206,21 +126,34 @@ export class Connection {
     if (waiting === undefined) {
       closeFds(frame.fds);
       const what = messageName('frontend', frame.request);
-      this.#fail(
-        new VhostUserError('ERR_VHU_REPLY', `the back-end answered ${what}, which nobody asked for`),
-      );
+      const text = `the back-end answered ${what}, which nobody asked for`;
+      this.#fail(new VhostUserError('ERR_VHU_REPLY', text));
       return;
     }
     const { request, replyKind } = waiting;
     try {
-      const values = decodeReply('frontend', replyKind, request, frame);
+      // How a back-end says that it cannot: the reply is there, with nothing in it.
+      const refused = frame.payload.length === 0 && replyKind !== 'none';
+      const values = decodeReply('frontend', refused ? 'none' : replyKind, request, frame);
       this.#waiting.shift();
       clearTimeout(waiting.timer);
-      waiting.resolve({ values, fds: frame.fds });
+      if (!refused) {
+        waiting.resolve({ values, fds: frame.fds });
+        return;
+      }
+      closeFds(frame.fds);
+      const text = `${messageName('frontend', request)}: the back-end refused it (an empty reply)`;
+      waiting.reject(new VhostUserError('ERR_VHU_REFUSED', text));
     } catch (error) {
       closeFds(frame.fds);
       this.#fail(asVhostUserError(error));
     }
+  }
+
+  #onChannelEnd(error: VhostUserError | null): void {
+    if (error === null) this.#fail(this.#goneError('end of stream'));
+    else if (GONE_CODES.has(error.code)) this.#fail(this.#goneError(error.message));
+    else this.#fail(error);
   }
 
   #fail(error: VhostUserError): void {
@@ -228,19 +161,17 @@ export class Connection {
   }
 
   #finish(end: VhostUserError | null, forWaiting: VhostUserError): void {
-    const fd = this.#fd;
-    if (fd < 0) return;
-    this.#fd = -1;
+    if (!this.#open) return;
+    this.#open = false;
     this.#end = end;
-    this.#watch.close();
-    this.#reader.destroy();
-    for (const { fds } of this.#unsent.splice(0)) closeFds(fds);
-    closeFd(fd);
+    this.#channel.close();
     for (const { timer, reject, request } of this.#waiting.splice(0)) {
       clearTimeout(timer);
       const { code, message } = forWaiting;
       const name = messageName('frontend', request);
-      reject(message.startsWith(name) ? forWaiting : new VhostUserError(code, `${name}: ${message}`));
+      reject(
+        message.startsWith(name) ? forWaiting : new VhostUserError(code, `${name}: ${message}`),
+      );
     }
     this.#options.onEnd(end);
   }
@@ -251,10 +182,9 @@ export class Connection {
       asked === undefined
         ? `the last message to it was ${this.#lastSent}`
         : `it was asked ${messageName('frontend', asked)}`;
-    const cut = this.#reader.partial ? ', in the middle of a message' : '';
     return new VhostUserError(
       'ERR_VHU_BACKEND_GONE',
-      `the back-end ended the connection (${how}${cut}; ${last}): it has died, serves another ` +
+      `the back-end ended the connection (${how}; ${last}): it has died, serves another ` +
         'front-end, or does not accept what was sent; its own log may say',
     );
   }

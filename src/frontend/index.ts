@@ -5,9 +5,17 @@
  */
 export { runBlkBench } from './blk/bench-core.ts';
 export type { BlkBenchOptions, BlkBenchResult } from './blk/bench-core.ts';
+export { BlkClient } from './blk/client.ts';
+export type { BlkClientOptions } from './blk/client.ts';
+export { parseBlkConfig } from './blk/config.ts';
+export type { BlkInfo } from './blk/config.ts';
 export * from './blk/layout.ts';
 export { BlkPoller, STATUS_NOT_WRITTEN, sectorOf, slotMemoryBytes } from './blk/poller.ts';
 export type { BlkPollerPlan, BlkSlots } from './blk/poller.ts';
 export { LatencyHistogram } from './latency-histogram.ts';
+export { FrontendQueue } from './queue.ts';
+export type { QueueSpec, RingAddresses } from './queue.ts';
+export { FrontendSession } from './session.ts';
+export type { FrontendSessionOptions } from './session.ts';
 export { SharedMemory } from './shared-memory.ts';
 export type { SharedRange } from './shared-memory.ts';

@@ -1,5 +1,6 @@
 /**
- * A virtio-blk driver for one queue that polls and makes no garbage: for benchmarks and stress tests.
+ * A virtio-blk driver for one queue that makes no garbage and polls, for benchmarks and stress tests;
+ * also what `BlkClient` drives its queues with.
  * Requests live in slots, each with a header, a status byte and a buffer in shared memory. Everything
  * that it is made from is plain data, so a worker thread can make one.
  *
@@ -160,6 +161,19 @@ export class BlkPoller {
       onDone(slot, this.#control[slot * CONTROL_BYTES + STATUS_AT] as number);
     }
     return count;
+  }
+
+  /**
+   * Asks the device to notify after the next request. True when something came back meanwhile, so
+   * `poll` again before sleeping.
+   */
+  enableInterrupts(): boolean {
+    return this.#ring.enableInterrupts();
+  }
+
+  /** Gives up what the device still holds, once it is gone: calls `onSlot` for each request. */
+  abandon(onSlot: (slot: number) => void): void {
+    this.#ring.abandon(onSlot);
   }
 
   /** Closes the kick fd; may be called again. The memory and the queue are the session's. */
