@@ -1,0 +1,103 @@
+/**
+ * What `npm test` runs: every tier in its order, each with its duration; failures with their output;
+ * what was skipped with its reason; and the count as the last line.
+ *
+ * `npm test -- --tier unit,posix --filter virtqueue --seed 7` runs a part of it.
+ *
+ * @module
+ */
+import { parseArgs } from 'node:util';
+import type { Check, Count, Tier } from './runner/outcome.ts';
+import { closingLine, countOf, indent, seconds } from './runner/outcome.ts';
+import { tiersOf } from './runner/tiers.ts';
+
+const SEED_MAX = 2 ** 31;
+
+const { values } = parseArgs({
+  options: {
+    tier: { type: 'string', multiple: true, default: [] },
+    filter: { type: 'string', default: '' },
+    seed: { type: 'string', default: String(Math.floor(Math.random() * SEED_MAX)) },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Tiers that must not be skipped here: VHOST_USER_REQUIRE=guest,package. */
+const REQUIRED: readonly string[] = (process.env.VHOST_USER_REQUIRE ?? '')
+  .split(',')
+  .filter((name) => name !== '');
+
+/** Runs a tier and tells how it went; what is thrown in it is a failure of it. */
+async function runTier(tier: Tier): Promise<Check[]> {
+  const checks: Check[] = [];
+  const report = (check: Check): void => {
+    checks.push(check);
+    if (check.status === 'failed') say(`not ok  ${check.name}\n${indent(check.detail ?? '')}`);
+  };
+  const start = performance.now();
+  try {
+    await tier.run(report);
+  } catch (error) {
+    const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    report({ name: `tier ${tier.name}`, status: 'failed', detail });
+  }
+  requireTier(tier, checks, report);
+  const took = seconds(performance.now() - start);
+  say(`${tier.name.padEnd(12)} ${closingLine(countOf(checks)).padEnd(40)} ${took.padStart(8)}`);
+  return checks;
+}
+
+function requireTier(tier: Tier, checks: readonly Check[], report: (check: Check) => void): void {
+  if (!REQUIRED.includes(tier.name)) return;
+  if (checks.some(({ status }) => status !== 'skipped')) return;
+  const detail = `VHOST_USER_REQUIRE names it. ${checks[0]?.detail ?? 'It has no tests.'}`;
+  report({ name: `tier ${tier.name} was skipped`, status: 'failed', detail });
+}
+
+/** Each skipped test by name, under its reason. */
+function tellSkipped(checks: readonly Check[]): void {
+  const skipped = checks.filter(({ status }) => status === 'skipped');
+  const reasons = new Set(skipped.map(({ detail }) => detail ?? ''));
+  for (const reason of reasons) {
+    const names = skipped.filter(({ detail }) => (detail ?? '') === reason).map(({ name }) => name);
+    say(`skipped: ${reason === '' ? 'no reason is given' : reason}`);
+    for (const name of names) say(`    ${name}`);
+  }
+}
+
+function chosenTiers(all: readonly Tier[]): readonly Tier[] {
+  const names = values.tier.flatMap((list) => list.split(','));
+  const unknown = names.filter((name) => !all.some((tier) => tier.name === name));
+  if (unknown.length > 0) {
+    const known = all.map(({ name }) => name).join(', ');
+    throw new Error(`there is no tier called ${unknown.join(', ')}; there are ${known}`);
+  }
+  return names.length === 0 ? all : all.filter(({ name }) => names.includes(name));
+}
+
+async function main(): Promise<Count> {
+  const options = { filter: values.filter, seed: Number(values.seed), say };
+  const all = tiersOf(options);
+  if (values.help) {
+    for (const { name, about } of all) say(`${name.padEnd(12)} ${about}`);
+    return countOf([]);
+  }
+  const tiers = chosenTiers(all);
+  const isWhole = tiers.length === all.length && values.filter === '';
+  say(`Node ${process.version}, ${process.platform} ${process.arch}, seed ${values.seed}`);
+  const checks: Check[] = [];
+  for (const tier of tiers) checks.push(...(await runTier(tier)));
+  const failed = checks.filter(({ status }) => status === 'failed');
+  if (failed.length > 0) say(`failed:\n${failed.map(({ name }) => `    ${name}`).join('\n')}`);
+  tellSkipped(checks);
+  if (!isWhole) say('This was a part of the tests.');
+  return countOf(checks);
+}
+
+const count = await main();
+if (!values.help) say(closingLine(count));
+process.exitCode = count.failed > 0 ? 1 : 0;

@@ -1,0 +1,73 @@
+/**
+ * The runner of the tests hides nothing: whatever way a file of tests goes wrong is a failure.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Check } from './outcome.ts';
+import { closingLine, countOf } from './outcome.ts';
+import { runTestFiles } from './test-files.ts';
+
+async function run(name: string, limitMs: number = 30_000): Promise<Check[]> {
+  const checks: Check[] = [];
+  const file = `test/runner/fixtures/${name}.ts`;
+  // A test in a test would report to its parent.
+  const env = { NODE_TEST_CONTEXT: '', NODE_V8_COVERAGE: '' };
+  await runTestFiles([file], { atATime: 1, limitMs, env }, (check) => checks.push(check));
+  return checks;
+}
+
+function named(checks: readonly Check[], end: string): Check {
+  const found = checks.find(({ name }) => name.endsWith(end));
+  assert.ok(found, `${end} is not in ${checks.map(({ name }) => name).join('; ')}`);
+  return found;
+}
+
+test('each test is counted once, with its reason', async () => {
+  const checks = await run('mixed');
+  assert.equal(named(checks, ': passes').status, 'passed');
+  assert.match(named(checks, ': fails by an assertion').detail ?? '', /1 !== 2/);
+  assert.equal(named(checks, 'fails inside > inner passes').status, 'passed');
+  assert.match(named(checks, 'fails inside > inner fails').detail ?? '', /the inner reason/);
+  assert.equal(named(checks, ': is skipped').detail, 'no such machine');
+  assert.equal(named(checks, ': is skipped while it runs').detail, 'found out late');
+  assert.ok(checks.some(({ detail }) => detail?.includes('the hook failed')));
+  const count = countOf(checks);
+  assert.equal(count.passed, 2);
+  assert.equal(count.skipped, 2);
+  assert.ok(count.failed >= 3);
+});
+
+test('a process that is killed after its tests is a failure, with what it printed', async () => {
+  const checks = await run('crashing');
+  const crash = named(checks, 'fixtures/crashing.ts');
+  assert.equal(crash.status, 'failed');
+  assert.match(crash.detail ?? '', /ended by SIGKILL\nthe last words/);
+});
+
+test('a file that does not end by itself is a failure that names the limit', async () => {
+  const checks = await run('hanging', 1500);
+  const file = named(checks, 'fixtures/hanging.ts');
+  assert.equal(file.status, 'failed');
+  assert.match(file.detail ?? '', /no end in 1.5 s/);
+});
+
+test('a file without tests is a failure', async () => {
+  const [file] = await run('empty');
+  assert.equal(file?.status, 'failed');
+  assert.equal(file.detail, 'It has no tests.');
+});
+
+test('a file that was not compiled is a failure', async () => {
+  const [file] = await run('of-another-day');
+  assert.equal(file?.status, 'failed');
+  assert.match(file.detail ?? '', /npm run build:all/);
+});
+
+test('the closing line has the three numbers and nothing else', () => {
+  assert.equal(
+    closingLine({ passed: 3, failed: 0, skipped: 12 }),
+    '3 passed, 0 failed, 12 skipped',
+  );
+});

@@ -1,0 +1,89 @@
+/**
+ * Runs files of tests, each in a process of its own, some at a time, and reports each test in them.
+ *
+ * @module
+ */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { BUILD, readText } from '../support/repository.ts';
+import { runCommand } from './command.ts';
+import type { Check } from './outcome.ts';
+import type { ReportedTest } from './reporter.ts';
+
+/** How files of tests are run. */
+export interface TestFileOptions {
+  readonly atATime: number;
+  /** The limit of one file. */
+  readonly limitMs: number;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Runs files, named as their TypeScript from the root of the repository. */
+export async function runTestFiles(
+  files: readonly string[],
+  options: TestFileOptions,
+  report: (check: Check) => void,
+): Promise<void> {
+  const waiting = [...files];
+  const lane = async (): Promise<void> => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      for (const check of await runTestFile(file, options)) report(check);
+    }
+  };
+  await Promise.all(Array.from({ length: options.atATime }, lane));
+}
+
+async function runTestFile(file: string, options: TestFileOptions): Promise<Check[]> {
+  const compiled = join(BUILD, file.replace(/\.ts$/, '.js'));
+  if (!existsSync(compiled)) {
+    return [{ name: file, status: 'failed', detail: 'It was not compiled: npm run build:all.' }];
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'vhu-run-'));
+  try {
+    const events = join(folder, 'events');
+    const command = [process.execPath, ...nodeArguments(file, events), compiled];
+    const result = await runCommand(command, { limitMs: options.limitMs, env: options.env ?? {} });
+    const checks = readEvents(file, events);
+    const hasFailed = checks.some(({ status }) => status === 'failed');
+    if (result.code !== 0 && !hasFailed) {
+      // A crash, or an open handle after the last test.
+      checks.push({ name: file, status: 'failed', detail: `${result.end}\n${result.output}` });
+    } else if (result.code === 0 && checks.length === 0) {
+      checks.push({ name: file, status: 'failed', detail: 'It has no tests.' });
+    } else if (hasFailed && result.output.trim() !== '') {
+      const last = checks.findLastIndex(({ status }) => status === 'failed');
+      const check = checks[last];
+      if (check !== undefined) {
+        const detail = `${check.detail ?? ''}\noutput of the file:\n${result.output.slice(-8000)}`;
+        checks[last] = { ...check, detail };
+      }
+    }
+    return checks;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function nodeArguments(file: string, events: string): string[] {
+  const script = (name: string): string => pathToFileURL(join(BUILD, 'test/runner', name)).href;
+  const seed = readText(file).includes(`'fast-check'`) ? ['--import', script('seed.js')] : [];
+  return [
+    '--enable-source-maps',
+    ...seed,
+    `--test-reporter=${script('reporter.js')}`,
+    `--test-reporter-destination=${events}`,
+  ];
+}
+
+function readEvents(file: string, events: string): Check[] {
+  if (!existsSync(events)) return [];
+  const lines = readFileSync(events, 'utf8').split('\n');
+  return lines
+    .filter((line) => line.endsWith('}'))
+    .map((line) => {
+      const test = JSON.parse(line) as ReportedTest;
+      return { ...test, name: `${file}: ${test.name}` };
+    });
+}

@@ -1,0 +1,139 @@
+/**
+ * The tiers of the tests, in the order in which they run.
+ *
+ * @module
+ */
+import type { PeerSearch } from '../peers/setup.ts';
+import { ensurePeers, missingPeers } from '../peers/setup.ts';
+import { filesIn } from '../support/repository.ts';
+import { checkCommand } from './command.ts';
+import { COUNTED, checkCoverage, resetCoverage } from './coverage.ts';
+import type { Check, Tier } from './outcome.ts';
+import { checkPackage } from './package-tier.ts';
+import { checkStatics } from './static-tier.ts';
+import { runTestFiles } from './test-files.ts';
+import type { TestFileOptions } from './test-files.ts';
+
+/** What a run was asked for. */
+export interface RunOptions {
+  /** Only files whose path holds this text; empty for all. */
+  readonly filter: string;
+  /** The seed of the property-based tests. */
+  readonly seed: number;
+  /** Tells people a line. */
+  readonly say: (line: string) => void;
+}
+
+const UNIT_LIMIT_MS = 120_000;
+const FUZZ_LIMIT_MS = 180_000;
+const END_TO_END_LIMIT_MS = 300_000;
+const GUEST_LIMIT_MS = 600_000;
+
+const POSIX = { VHOST_USER_HOST: 'posix' };
+
+const TEST_FILES: readonly string[] = filesIn('test').filter((file) => file.endsWith('.test.ts'));
+const UNIT: readonly string[] = filesIn('src').filter((file) => file.endsWith('.test.ts'));
+const FUZZ: readonly string[] = filesIn('src').filter((file) => file.endsWith('.fuzz.ts'));
+const STATIC = 'test/tidy.test.ts';
+const DOCS = 'test/docs.test.ts';
+/** Tests that need the peers: a real QEMU, a guest, libblkio. */
+const GUEST: readonly string[] = TEST_FILES.filter((file) => /^test\/(guest|peers)\//.test(file));
+const END_TO_END: readonly string[] = TEST_FILES.filter(
+  (file) => file !== STATIC && file !== DOCS && !GUEST.includes(file),
+);
+
+/** The tiers of a run. */
+export function tiersOf(options: RunOptions): Tier[] {
+  const seed = { VHOST_USER_TEST_SEED: String(options.seed) };
+  const files = async (
+    all: readonly string[],
+    how: TestFileOptions,
+    report: (check: Check) => void,
+  ): Promise<void> => {
+    const chosen = all.filter((file) => file.includes(options.filter));
+    await runTestFiles(chosen, { ...how, env: { ...seed, ...how.env } }, report);
+  };
+  const peers = peerFinder(options.say);
+  return [
+    {
+      name: 'set-up',
+      about: 'finds QEMU, a guest kernel and libblkio, or installs them where that may be done',
+      run: async (report) => {
+        const search = await peers();
+        const name = 'peers of the guest tests';
+        if (search.peers !== undefined) report({ name, status: 'passed' });
+        else report({ name, status: 'skipped', detail: missingPeers(search) });
+      },
+    },
+    { name: 'static', about: 'types, lint, format, house style', run: checkStatics },
+    {
+      name: 'unit',
+      about: 'the tests beside the sources, with coverage',
+      run: async (report) => {
+        resetCoverage();
+        await files(UNIT, { atATime: 2, limitMs: UNIT_LIMIT_MS, env: COUNTED }, report);
+      },
+    },
+    {
+      name: 'posix',
+      about: 'the same with only what every POSIX host has: pipes, shm_open, poll, pread',
+      run: async (report) => {
+        const env = { ...COUNTED, ...POSIX };
+        await files(UNIT, { atATime: 2, limitMs: UNIT_LIMIT_MS, env }, report);
+        await files(END_TO_END, { atATime: 2, limitMs: END_TO_END_LIMIT_MS, env }, report);
+      },
+    },
+    {
+      name: 'fuzz',
+      about: 'random steps from a seed, against models',
+      run: (report) => files(FUZZ, { atATime: 2, limitMs: FUZZ_LIMIT_MS, env: COUNTED }, report),
+    },
+    {
+      name: 'end-to-end',
+      about: 'the command line and both ends of a socket',
+      run: (report) =>
+        files(END_TO_END, { atATime: 2, limitMs: END_TO_END_LIMIT_MS, env: COUNTED }, report),
+    },
+    {
+      name: 'coverage',
+      about: 'the share of lines that the tiers above have run',
+      run: async (report) => {
+        if (options.filter === '') await checkCoverage(report);
+      },
+    },
+    {
+      name: 'guest',
+      about: 'Linux guests in QEMU 10 and 11, and libblkio',
+      run: async (report) => {
+        const search = await peers();
+        const how = { atATime: 1, limitMs: GUEST_LIMIT_MS };
+        if (search.peers !== undefined) await files(GUEST, how, report);
+        else skipFiles(GUEST, missingPeers(search), report);
+      },
+    },
+    {
+      name: 'package',
+      about: 'packed, installed in an empty folder, imported and run',
+      run: checkPackage,
+    },
+    {
+      name: 'docs',
+      about: 'commands and links of the documentation, and the reference by typedoc',
+      run: async (report) => {
+        await files([DOCS], { atATime: 1, limitMs: END_TO_END_LIMIT_MS }, report);
+        const typedoc = ['npx', '--no-install', 'typedoc', '--emit', 'none'];
+        report(await checkCommand('typedoc', typedoc, { limitMs: END_TO_END_LIMIT_MS }));
+      },
+    },
+  ];
+}
+
+function skipFiles(files: readonly string[], reason: string, report: (check: Check) => void): void {
+  for (const name of files) report({ name, status: 'skipped', detail: reason });
+}
+
+/** Looks for the peers once, however many tiers ask. */
+function peerFinder(say: (line: string) => void): () => Promise<PeerSearch> {
+  let search: Promise<PeerSearch> | undefined;
+  return () => (search ??= ensurePeers(say));
+}
