@@ -1,0 +1,167 @@
+/**
+ * `vhost-user blk` with a real guest: a Linux under QEMU writes, verifies, formats, discards and
+ * sees its disk grow, and what it wrote is then checked in the image from the host's side.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { descriptorKinds, reference, startBlkServer, stopServer } from '../peers/servers.ts';
+import type { TestProgram } from '../peers/process.ts';
+import { ensurePeers, missingPeers } from '../peers/setup.ts';
+import type { Peers, Qemu } from '../peers/setup.ts';
+import * as scripts from './blk-scripts.ts';
+import { runGuestOrThrow } from './qemu.ts';
+
+const MIB = 1 << 20;
+const IMAGE_BYTES = scripts.AREA.total * MIB;
+const GROWN_BYTES = IMAGE_BYTES + 32 * MIB;
+const READ_ONLY_MIB = 4;
+const SERIAL = reference ? 'vhost_user_blk' : 'VHOST-USER-0123456789'.slice(0, 20);
+
+/** One way to put a VMM and our device together. */
+interface Setting {
+  readonly name: string;
+  readonly qemu: (peers: Peers) => Qemu;
+  readonly memory: 'memfd' | 'shm';
+  readonly device?: 'generic';
+  readonly host?: 'posix';
+  readonly pipes?: boolean;
+}
+
+const SETTINGS: readonly Setting[] = [
+  { name: 'QEMU 10, native', qemu: (peers) => peers.qemu10, memory: 'memfd' },
+  { name: 'QEMU 11, native', qemu: (peers) => peers.qemu11, memory: 'memfd' },
+  {
+    name: 'QEMU 10, our device with POSIX facilities only',
+    qemu: (peers) => peers.qemu10,
+    memory: 'shm',
+    host: 'posix',
+  },
+  {
+    name: 'QEMU 10 without eventfd, so with pipes, our device with POSIX facilities only',
+    qemu: (peers) => peers.qemu10,
+    memory: 'shm',
+    host: 'posix',
+    pipes: true,
+  },
+  {
+    name: "QEMU 11's generic vhost-user device",
+    qemu: (peers) => peers.qemu11,
+    memory: 'memfd',
+    device: 'generic',
+  },
+];
+
+const search = await ensurePeers();
+if (search.peers === undefined) {
+  test('a guest uses our block device', { skip: missingPeers(search) }, () => undefined);
+} else {
+  const { peers } = search;
+  for (const setting of SETTINGS) {
+    test(`a guest writes, verifies, formats, discards and grows a disk: ${setting.name}`, (context) =>
+      useDisk(context, peers, setting));
+  }
+}
+
+async function useDisk(context: TestContext, peers: Peers, setting: Setting): Promise<void> {
+  const folder = mkdtempSync('/tmp/vhost-user-guest-'); // what QEMU 11 sees is /tmp
+  context.after(() => rmSync(folder, { recursive: true, force: true }));
+  const image = join(folder, 'disk.img');
+  writeFileSync(image, '');
+  truncateSync(image, IMAGE_BYTES);
+  const fixedImage = join(folder, 'fixed.img');
+  const fixedBytes = randomBytes(READ_ONLY_MIB * MIB);
+  writeFileSync(fixedImage, fixedBytes);
+
+  const common = { peers, queues: 2, serial: SERIAL, ...(setting.host && { host: setting.host }) };
+  const disk = join(folder, 'disk.sock');
+  const fixed = join(folder, 'fixed.sock');
+  const server = await startBlkServer({ ...common, image, socketPath: disk });
+  context.after(() => server.stop('SIGKILL'));
+  const fixedServer = await startBlkServer({
+    ...common,
+    image: fixedImage,
+    socketPath: fixed,
+    readOnly: true,
+  });
+  context.after(() => fixedServer.stop('SIGKILL'));
+
+  const idle = descriptorKinds(server.pid);
+  const host = new HostSide(server, image);
+  const device = setting.device ?? 'blk';
+  const guest = await runGuestOrThrow({
+    peers,
+    qemu: setting.qemu(peers),
+    folder,
+    disks: [
+      { socketPath: disk, device },
+      { socketPath: fixed, device },
+    ],
+    script: guestScript(scripts.sha256(fixedBytes)),
+    memory: setting.memory,
+    pipes: setting.pipes === true,
+    onLine: (line) => host.takeLine(line),
+  }).catch((error: unknown) => {
+    throw new Error(`${String(error)}\nThe server:\n${server.output}`, { cause: error });
+  });
+  context.diagnostic(`${guest.seconds.toFixed(1)} s, ${guest.values.get('fio.requests')} requests`);
+
+  expectNotifiers(idle, host.busy, setting.pipes === true);
+  await stopServer(server);
+  await stopServer(fixedServer);
+  await scripts.verifyFileSystem(peers, image, folder, guest);
+  await scripts.verifyFio(peers, image, folder);
+  scripts.verifyDiscard(image);
+  if (!reference) scripts.verifyResize(image, GROWN_BYTES);
+}
+
+/** Does what the guest asks for by lines on its console. */
+class HostSide {
+  /** The server's descriptors while the guest has its disks. */
+  busy: ReadonlyMap<string, number> = new Map<string, number>();
+  readonly #server: TestProgram;
+  readonly #image: string;
+
+  constructor(server: TestProgram, image: string) {
+    this.#server = server;
+    this.#image = image;
+  }
+
+  takeLine(line: string): void {
+    if (line === '@disks=ready') this.busy = descriptorKinds(this.#server.pid);
+    if (line !== '@resize=ready') return;
+    truncateSync(this.#image, GROWN_BYTES);
+    this.#server.signal('SIGHUP');
+  }
+}
+
+function guestScript(fixedSha256: string): string {
+  const facts = { serial: SERIAL, queues: 2 };
+  return [
+    scripts.PRELUDE,
+    'echo "@disks=ready"\n',
+    scripts.checkDisk({ ...facts, name: 'vda', bytes: IMAGE_BYTES, readOnly: false }),
+    scripts.checkDisk({ ...facts, name: 'vdb', bytes: READ_ONLY_MIB * MIB, readOnly: true }),
+    scripts.checkReadOnly('vdb', READ_ONLY_MIB, fixedSha256),
+    scripts.fioVerify('vda'),
+    scripts.fileSystem('vda'),
+    scripts.discard('vda'),
+    ...(reference ? [] : [scripts.resize('vda', GROWN_BYTES)]),
+  ].join('');
+}
+
+/** QEMU's kicks and calls came as what the setting says: two queues, so two of each. */
+function expectNotifiers(
+  idle: ReadonlyMap<string, number>,
+  busy: ReadonlyMap<string, number>,
+  pipes: boolean,
+): void {
+  const more = (kind: string): number => (busy.get(kind) ?? 0) - (idle.get(kind) ?? 0);
+  const [used, unused] = pipes ? ['pipe', 'eventfd'] : ['eventfd', 'pipe'];
+  assert.ok(more(used) >= 4, `${more(used)} more of ${used}, ${more(unused)} more of ${unused}`);
+}

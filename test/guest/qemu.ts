@@ -1,0 +1,146 @@
+/**
+ * Boots a small Linux guest under QEMU (TCG: it runs everywhere, and a nested KVM may hang), with
+ * vhost-user block devices, runs a shell script in it and gives back what the script said.
+ *
+ * @module
+ */
+import { copyFileSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { startProgram } from '../peers/process.ts';
+import type { Peers, Qemu } from '../peers/setup.ts';
+import { writeInitramfs } from './initramfs.ts';
+
+const DEFAULTS = { memoryMb: 512, queues: 2, timeoutMs: 120_000 } as const;
+const VIRTIO_ID_BLOCK = 2;
+const BLK_CONFIG_BYTES = 60; // struct virtio_blk_config up to and with secure erase
+const QUEUE_SIZE = 256;
+
+/** One vhost-user device of the guest: /dev/vda, /dev/vdb and so on, in their order. */
+export interface GuestDisk {
+  /** The back-end's socket; in /tmp for QEMU 11. */
+  readonly socketPath: string;
+  /** `generic` is QEMU's vhost-user-test-device-pci, which knows nothing of block devices. */
+  readonly device?: 'blk' | 'generic';
+  /** Default: 2. */
+  readonly queues?: number;
+}
+
+/** A guest and what it is to do. */
+export interface GuestOptions {
+  readonly peers: Peers;
+  readonly qemu: Qemu;
+  /** A folder of the test's own in /tmp. */
+  readonly folder: string;
+  readonly disks: readonly GuestDisk[];
+  /** For busybox's sh. A line `@key=value` becomes a value of the result. */
+  readonly script: string;
+  /** How guest memory is made: both kinds are shared with the back-end. */
+  readonly memory: 'memfd' | 'shm';
+  /** Takes eventfd away from QEMU, so that it makes pipes, as it does on macOS and the BSDs. */
+  readonly pipes?: boolean;
+  readonly timeoutMs?: number;
+  /** Called with every line of the console: a guest can ask its host for something by a line. */
+  readonly onLine?: (line: string) => void;
+}
+
+/** What became of a guest. */
+export interface GuestResult {
+  /** The script's exit status; undefined when the guest never came to its end. */
+  readonly status: number | undefined;
+  /** What the script told by `@key=value`. */
+  readonly values: ReadonlyMap<string, string>;
+  /** The console, QEMU's own messages included. */
+  readonly output: string;
+  /** The whole run, boot included. */
+  readonly seconds: number;
+}
+
+/** Runs one guest to its end. No process of it is left, whatever happens. */
+export async function runGuest(options: GuestOptions): Promise<GuestResult> {
+  const started = performance.now();
+  const values = new Map<string, string>();
+  const program = startProgram(guestCommand(options), {
+    logFile: join(options.folder, 'console.log'),
+    onLine: (line) => {
+      const match = /^@([\w.]+)=(.*)$/.exec(line);
+      if (match !== null) values.set(match[1] ?? '', match[2] ?? '');
+      options.onLine?.(line);
+    },
+  });
+  const timeoutMs = options.timeoutMs ?? DEFAULTS.timeoutMs;
+  const timer = setTimeout(() => void program.stop('SIGKILL'), timeoutMs);
+  try {
+    await program.ended;
+  } finally {
+    clearTimeout(timer);
+    await program.stop('SIGKILL');
+  }
+  const seconds = (performance.now() - started) / 1000;
+  const note = seconds * 1000 < timeoutMs ? '' : `\n(killed after ${timeoutMs / 1000} s)`;
+  const text = values.get('status');
+  const status = text === undefined ? undefined : Number(text);
+  return { status, values, output: program.output + note, seconds };
+}
+
+/** The result of a guest that has to succeed; throws with the end of its console otherwise. */
+export async function runGuestOrThrow(options: GuestOptions): Promise<GuestResult> {
+  const result = await runGuest(options);
+  if (result.status === 0) return result;
+  const how = result.status === undefined ? 'did not end' : `ended with ${result.status}`;
+  throw new Error(`the guest's script ${how}:\n${result.output.slice(-6_000)}`);
+}
+
+/** Makes the guest's files in its folder and returns the command that boots it. */
+function guestCommand(options: GuestOptions): readonly string[] {
+  const { peers, folder } = options;
+  const kernel = join(folder, 'vmlinuz');
+  const initramfs = join(folder, 'initramfs.cpio');
+  if (!existsSync(kernel)) copyFileSync(peers.kernel, kernel); // QEMU 11 sees /tmp only
+  writeInitramfs(peers, options.script, initramfs);
+  return [
+    ...(options.pipes === true ? withoutEventfd(peers) : []),
+    ...options.qemu.command,
+    ...machineOptions(options.memory),
+    ...['-kernel', kernel, '-initrd', initramfs],
+    ...['-append', 'console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr'],
+    ...options.disks.flatMap(diskOptions),
+  ];
+}
+
+function machineOptions(memory: 'memfd' | 'shm'): readonly string[] {
+  const size = `${DEFAULTS.memoryMb}M`;
+  return [
+    ...['-machine', 'q35,memory-backend=mem', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
+    ...[
+      '-smp',
+      '2',
+      '-m',
+      size,
+      '-object',
+      `memory-backend-${memory},id=mem,size=${size},share=on`,
+    ],
+    ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
+    ...['-serial', 'stdio', '-monitor', 'none'],
+  ];
+}
+
+function diskOptions(disk: GuestDisk, index: number): readonly string[] {
+  const queues = disk.queues ?? DEFAULTS.queues;
+  const chardev = ['-chardev', `socket,id=c${index},path=${disk.socketPath}`];
+  if (disk.device !== 'generic') {
+    return [...chardev, '-device', `vhost-user-blk-pci,chardev=c${index},num-queues=${queues}`];
+  }
+  const properties = [
+    `virtio-id=${VIRTIO_ID_BLOCK}`,
+    `num_vqs=${queues}`,
+    `vq_size=${QUEUE_SIZE}`,
+    `config_size=${BLK_CONFIG_BYTES}`,
+  ].join(',');
+  return [...chardev, '-device', `vhost-user-test-device-pci,chardev=c${index},${properties}`];
+}
+
+/** QEMU tries eventfd first and falls back to a pipe, so a failing eventfd is what it takes. */
+function withoutEventfd(peers: Peers): readonly string[] {
+  const inject = ['-e', 'trace=eventfd2', '-e', 'inject=eventfd2:error=ENOSYS'];
+  return [peers.strace, '-f', '--seccomp-bpf', ...inject, '-o', '/dev/null'];
+}

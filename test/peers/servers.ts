@@ -1,0 +1,105 @@
+/**
+ * Back-ends of a block device as a test needs them: our own command, or qemu-storage-daemon as the
+ * reference to try the tests themselves on.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { existsSync, readlinkSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BUILD } from '../support/repository.ts';
+import { startProgram } from './process.ts';
+import type { TestProgram } from './process.ts';
+import type { Peers } from './setup.ts';
+
+const START_MS_MAX = 15_000;
+const START_POLL_MS = 20;
+
+/** A block device to be served. */
+export interface BlkServerOptions {
+  readonly peers: Peers;
+  readonly image: string;
+  readonly socketPath: string;
+  readonly queues?: number;
+  readonly readOnly?: boolean;
+  readonly serial?: string;
+  /** `posix`: the command uses nothing that is Linux's own. */
+  readonly host?: 'native' | 'posix';
+  readonly logFile?: string;
+}
+
+/** Whether VHOST_USER_TEST_SERVER=qsd asks for the reference in place of our own command. */
+export const reference: boolean = process.env.VHOST_USER_TEST_SERVER === 'qsd';
+
+/** Starts a back-end and returns when its socket is there. Stop it by {@link stopServer}. */
+export async function startBlkServer(options: BlkServerOptions): Promise<TestProgram> {
+  const command = reference ? storageDaemonCommand(options) : ownCommand(options);
+  const server = startProgram(command, {
+    env: options.host === 'posix' ? { VHOST_USER_HOST: 'posix' } : {},
+    ...(options.logFile === undefined ? {} : { logFile: options.logFile }),
+  });
+  const deadline = performance.now() + START_MS_MAX;
+  while (!existsSync(options.socketPath)) {
+    const late = performance.now() > deadline;
+    if (late || !server.running) {
+      await server.stop('SIGKILL');
+      throw new Error(`${command.join(' ')}\nmade no socket:\n${server.output}`);
+    }
+    await sleep(START_POLL_MS);
+  }
+  return server;
+}
+
+/** Ends a back-end as a service manager does; it has to end by itself, at once and well. */
+export async function stopServer(server: TestProgram): Promise<void> {
+  assert.ok(server.running, `the server has ended by itself:\n${server.output}`);
+  const { code, signal } = await server.stop();
+  const ending = `exit status ${code ?? '-'}, signal ${signal ?? '-'}`;
+  assert.ok(code === 0, `the server did not end well on SIGTERM (${ending}):\n${server.output}`);
+}
+
+/** How many descriptors of each kind a process holds: `pipe`, `eventfd`, `socket` and so on. */
+export function descriptorKinds(pid: number): ReadonlyMap<string, number> {
+  const kinds = new Map<string, number>();
+  const folder = `/proc/${pid}/fd`;
+  for (const fd of readdirSync(folder)) {
+    const kind = kindOf(join(folder, fd));
+    kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+  }
+  return kinds;
+}
+
+function kindOf(link: string): string {
+  try {
+    const target = readlinkSync(link);
+    return /^(?:anon_inode:)?\[?(\w+)[\]:]?/.exec(target)?.[1] ?? 'file';
+  } catch {
+    return 'gone';
+  }
+}
+
+function ownCommand(options: BlkServerOptions): string[] {
+  const main = join(BUILD, 'src/cli/main.js');
+  const command = [process.execPath, '--enable-source-maps', main, 'blk', options.image];
+  command.push('--socket-path', options.socketPath, '--num-queues', String(options.queues ?? 1));
+  if (options.readOnly === true) command.push('--read-only');
+  if (options.serial !== undefined) command.push('--serial', options.serial);
+  return command;
+}
+
+function storageDaemonCommand(options: BlkServerOptions): string[] {
+  const writable = options.readOnly === true ? 'off' : 'on';
+  const blockdev = `driver=file,node-name=f0,filename=${options.image},discard=unmap`;
+  const readOnly = `read-only=${options.readOnly === true ? 'on' : 'off'}`;
+  const target = `addr.type=unix,addr.path=${options.socketPath}`;
+  const queues = `num-queues=${options.queues ?? 1}`;
+  const device = `type=vhost-user-blk,id=e0,node-name=f0,${target},writable=${writable},${queues}`;
+  return [
+    ...options.peers.storageDaemon,
+    '--blockdev',
+    `${blockdev},${readOnly}`,
+    '--export',
+    device,
+  ];
+}
