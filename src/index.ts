@@ -1,0 +1,55 @@
+/**
+ * vhost-user in TypeScript: serve virtual devices to virtual machines, and drive any back-end without
+ * one.
+ *
+ * - A back-end: {@link startBackend} with a device, such as the disk of {@link openBlk}, or one that you
+ *   write ({@link Device}).
+ * - A front-end: {@link FrontendSession} speaks to any back-end, {@link BlkClient} to any disk.
+ * - The parts: {@link protocol}, {@link virtqueue}, {@link GuestMemory}. The test kit is
+ *   `vhost-user/testing`.
+ *
+ * ```ts
+ * import { openBlk, startBackend } from 'vhost-user';
+ *
+ * const disk = openBlk({ image: 'disk.img' });
+ * const backend = await startBackend(disk, { kind: 'listen', path: '/tmp/disk.sock' });
+ * process.once('SIGTERM', () => void backend.close());
+ * ```
+ *
+ * @module
+ */
+export { Backend, COUNTER, MESSAGES_CHANNEL, startBackend } from './backend/index.ts';
+export type {
+  BackendAddress,
+  BackendEvents,
+  DataPlane,
+  DataPlaneContext,
+  DataPlaneFactory,
+  Device,
+  DeviceLink,
+  LocalDataPlane,
+  LogLevel,
+  Reactor,
+  ReactorTimer,
+  ReactorWatch,
+  WorkerDataPlane,
+} from './backend/index.ts';
+export { BlkDevice, openBlk } from './devices/blk/index.ts';
+export type { BlkEngineName, BlkOptions } from './devices/blk/index.ts';
+export { BlkClient, FrontendQueue, FrontendSession, SharedMemory } from './frontend/index.ts';
+export type {
+  BlkClientOptions,
+  BlkInfo,
+  FrontendSessionOptions,
+  QueueSpec,
+} from './frontend/index.ts';
+export { GuestMemory } from './memory/index.ts';
+export type { MemoryRegion } from './memory/index.ts';
+export { READABLE, WRITABLE } from './sys/index.ts';
+export { VhostUserError } from './util/index.ts';
+export type { VhostUserErrorOptions } from './util/index.ts';
+export { Chain } from './virtqueue/index.ts';
+export type { Virtqueue, VirtqueueFault } from './virtqueue/index.ts';
+
+export * as protocol from './protocol/index.ts';
+export * as virtqueue from './virtqueue/index.ts';
