@@ -69,6 +69,7 @@ export class SplitVirtqueue implements Virtqueue {
   readonly #chains: (Chain | undefined)[];
   #memory: GuestMemory;
   #desc: DataView = new DataView(new ArrayBuffer(0));
+  readonly #entry: DataView = new DataView(new ArrayBuffer(DESC.SIZE));
   #avail: Uint16Array = new Uint16Array(0);
   #used: Uint16Array = new Uint16Array(0);
   #usedElems: Uint32Array = new Uint32Array(0);
@@ -87,7 +88,8 @@ export class SplitVirtqueue implements Virtqueue {
    */
   constructor(config: RingConfig, memory: GuestMemory) {
     const { size } = config;
-    assert(size > 0 && size <= QUEUE_SIZE_MAX, 'a split ring has 1 to 32768 entries');
+    const sane = Number.isInteger(size) && size > 0 && size <= QUEUE_SIZE_MAX;
+    assert(sane, 'a split ring has 1 to 32768 entries');
     assert((size & (size - 1)) === 0, 'the size of a split ring is a power of two');
     this.index = config.index;
     this.size = size;
@@ -133,7 +135,7 @@ export class SplitVirtqueue implements Virtqueue {
       this.#break(
         'ERR_VHU_RING_HEAD',
         `available entry ${String(availIndex)} names descriptor ${String(head)} of ` +
-          `${String(this.size)}`,
+          String(this.size),
       );
       return null;
     }
@@ -271,44 +273,73 @@ export class SplitVirtqueue implements Virtqueue {
     flags: number,
   ): boolean {
     const count = tableBytes / DESC.SIZE;
-    const where = `the indirect table of descriptor ${String(tableIndex)}`;
-    if (!this.#indirect) {
-      return this.#break('ERR_VHU_RING_INDIRECT', `${where}: INDIRECT_DESC was not negotiated`);
-    }
-    if ((flags & VIRTQ_DESC_F_NEXT) !== 0) {
-      return this.#break('ERR_VHU_RING_INDIRECT', `${where} has the flag NEXT as well`);
-    }
-    const limit = Math.max(this.size, INDIRECT_DESCRIPTORS_MAX);
-    if (count < 1 || count > limit || !Number.isInteger(count)) {
-      return this.#break(
-        'ERR_VHU_RING_INDIRECT',
-        `${where} has ${String(tableBytes)} bytes: it holds 1 to ${String(limit)} descriptors of 16`,
-      );
-    }
+    if (!this.#checkTable(tableIndex, count, flags)) return false;
+    const memory = this.#memory;
     let index = 0;
     for (let seen = 1; seen <= count; seen++) {
       const at = table + index * DESC.SIZE;
-      if (this.#memory.hvaOf(at, DESC.SIZE) < 0) {
-        return this.#break('ERR_VHU_RING_UNMAPPED', `${where} is at gpa ${hex(at)}: no memory`);
+      let entryFlags: number;
+      let address: number;
+      let length: number;
+      let next: number;
+      if (memory.hvaOf(at, DESC.SIZE) >= 0) {
+        entryFlags = memory.readU16(at + DESC.flags);
+        address = memory.readU64(at);
+        length = memory.readU32(at + DESC.len);
+        next = memory.readU16(at + DESC.next);
+      } else {
+        if (!this.#copyEntry(at)) {
+          return this.#breakTable('ERR_VHU_RING_UNMAPPED', tableIndex, `no memory at ${hex(at)}`);
+        }
+        const entry = this.#entry;
+        entryFlags = entry.getUint16(DESC.flags, true);
+        address = joinU64(entry.getUint32(0, true), entry.getUint32(4, true));
+        length = entry.getUint32(DESC.len, true);
+        next = entry.getUint16(DESC.next, true);
       }
-      const entryFlags = this.#memory.readU16(at + DESC.flags);
-      const address = this.#memory.readU64(at);
-      const length = this.#memory.readU32(at + DESC.len);
-      const next = this.#memory.readU16(at + DESC.next);
       if ((entryFlags & VIRTQ_DESC_F_INDIRECT) !== 0) {
-        return this.#break('ERR_VHU_RING_INDIRECT', `${where} holds another indirect table`);
+        return this.#breakTable('ERR_VHU_RING_INDIRECT', tableIndex, 'holds another such table');
       }
       if (!this.#append(chain, tableIndex, address, length, entryFlags)) return false;
       if ((entryFlags & VIRTQ_DESC_F_NEXT) === 0) return true;
       if (next >= count) {
-        return this.#break(
-          'ERR_VHU_RING_NEXT',
-          `${where} goes on at ${String(next)} of ${String(count)}`,
-        );
+        const where = `goes on at ${String(next)} of ${String(count)}`;
+        return this.#breakTable('ERR_VHU_RING_NEXT', tableIndex, where);
       }
       index = next;
     }
-    return this.#break('ERR_VHU_RING_LOOP', `${where} loops`);
+    return this.#breakTable('ERR_VHU_RING_LOOP', tableIndex, 'loops');
+  }
+
+  /** Whether a descriptor may be what it says: an indirect table of `count` descriptors. */
+  #checkTable(tableIndex: number, count: number, flags: number): boolean {
+    const code = 'ERR_VHU_RING_INDIRECT';
+    if (!this.#indirect) {
+      return this.#breakTable(code, tableIndex, 'INDIRECT_DESC was not negotiated');
+    }
+    if ((flags & VIRTQ_DESC_F_NEXT) !== 0) {
+      return this.#breakTable(code, tableIndex, 'has the flag NEXT as well');
+    }
+    const limit = Math.max(this.size, INDIRECT_DESCRIPTORS_MAX);
+    if (count >= 1 && count <= limit && Number.isInteger(count)) return true;
+    const bytes = String(count * DESC.SIZE);
+    const text = `has ${bytes} bytes: it holds 1 to ${String(limit)} descriptors of 16`;
+    return this.#breakTable(code, tableIndex, text);
+  }
+
+  /**
+   * Copies a table entry that lies in more than one region to `#entry`: a table needs no alignment.
+   * False when part of it lies in none.
+   */
+  #copyEntry(gpa: number): boolean {
+    let run = 0;
+    while (run < DESC.SIZE) {
+      const count = this.#memory.runLength(gpa + run); // at least 1, so this ends
+      if (count === 0) return false;
+      run += count;
+    }
+    this.#memory.copyFrom(gpa, new Uint8Array(this.#entry.buffer));
+    return true;
   }
 
   /** Adds one descriptor's buffer, split where memory regions end. */
@@ -348,6 +379,10 @@ export class SplitVirtqueue implements Virtqueue {
       rest -= count;
     }
     return true;
+  }
+
+  #breakTable(code: string, tableIndex: number, text: string): false {
+    return this.#break(code, `the indirect table of descriptor ${String(tableIndex)}: ${text}`);
   }
 
   #break(code: string, text: string): false {
