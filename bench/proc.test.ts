@@ -1,0 +1,56 @@
+/**
+ * What is read from /proc.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { cpuBetweenNs, hasListener, parseSchedstat, parseStat, parseStatus } from './proc.ts';
+
+describe('CPU time', () => {
+  it('of a thread is the first number of its schedstat', () => {
+    assert.equal(parseSchedstat('1952807 5177 4\n'), 1952807);
+  });
+
+  it('of a process is found behind a name with brackets and blanks', () => {
+    const before = '7 (a) b (c) S 1 7 7 0 -1 4194304 100 0 0 0';
+    assert.equal(parseStat(`${before} 250 50 9 9 20 0 3 0 12345`), 3_000_000_000);
+  });
+
+  it('between two samples is that of all threads, and of new ones from their start', () => {
+    const before = { threads: new Map([[1, 100], [2, 1000]]), coarseNs: 0 }; // prettier-ignore
+    const after = { threads: new Map([[1, 150], [2, 1000], [3, 7]]), coarseNs: 10_000_000 }; // prettier-ignore
+    assert.equal(cpuBetweenNs(before, after), 57);
+  });
+
+  it('of a thread that has ended is taken from the coarse sum', () => {
+    const before = { threads: new Map([[1, 100], [2, 1000]]), coarseNs: 20_000_000 }; // prettier-ignore
+    const after = { threads: new Map([[1, 150]]), coarseNs: 50_000_000 };
+    assert.equal(cpuBetweenNs(before, after), 30_000_000);
+    assert.equal(cpuBetweenNs(before, { ...after, coarseNs: 20_000_000 }), 50);
+  });
+});
+
+describe('memory', () => {
+  it('is anonymous and file pages, without what is shared', () => {
+    const text =
+      'Name:\tnode\nVmRSS:\t   60 kB\nRssAnon:\t   20 kB\nRssFile:\t   30 kB\nRssShmem:\t   10 kB\n';
+    assert.equal(parseStatus(text), 50 * 1024);
+  });
+});
+
+describe('hasListener', () => {
+  const text = `Num       RefCount Protocol Flags    Type St Inode Path
+00000000e8: 00000002 00000000 00010000 0001 01 12345 /dev/shm/x/a.sock
+00000000e9: 00000002 00000000 00000000 0001 01 12346 /dev/shm/x/b.sock
+00000000ea: 00000003 00000000 00000000 0001 03 12347
+`;
+
+  it('finds who listens', () => assert.ok(hasListener(text, '/dev/shm/x/a.sock')));
+
+  it('a socket that is bound and does not listen yet is none', () => {
+    assert.ok(!hasListener(text, '/dev/shm/x/b.sock'));
+  });
+
+  it('part of a path is not it', () => assert.ok(!hasListener(text, '/dev/shm/x/a')));
+});

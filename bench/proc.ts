@@ -1,0 +1,77 @@
+/**
+ * What Linux's /proc says of a process: its CPU time, its memory, and whether it listens.
+ *
+ * @module
+ */
+import { readFileSync, readdirSync } from 'node:fs';
+
+const NS_PER_TICK = 10_000_000; // USER_HZ is 100 on every architecture that Node runs on
+const LISTENING_FLAG = 0x10000; // __SO_ACCEPTCON in /proc/net/unix
+
+/** CPU time of a process up to some moment. */
+export interface CpuSample {
+  /** Nanoseconds of each live thread, by its id. */
+  readonly threads: ReadonlyMap<number, number>;
+  /** Of all threads, also of those that have ended, in steps of a clock tick. */
+  readonly coarseNs: number;
+}
+
+/** Reads the CPU time of all threads of a process; throws when it is gone. */
+export function sampleCpu(pid: number): CpuSample {
+  const threads = new Map<number, number>();
+  for (const tid of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      const text = readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'utf8');
+      threads.set(Number(tid), parseSchedstat(text));
+    } catch {
+      // The thread has ended in between: `coarseNs` has its time.
+    }
+  }
+  return { threads, coarseNs: parseStat(readFileSync(`/proc/${pid}/stat`, 'utf8')) };
+}
+
+/** Nanoseconds of CPU that a process used between two samples. */
+export function cpuBetweenNs(before: CpuSample, after: CpuSample): number {
+  let ns = 0;
+  for (const [tid, until] of after.threads) ns += until - (before.threads.get(tid) ?? 0);
+  const allLive = [...before.threads.keys()].every((tid) => after.threads.has(tid));
+  // The time of a thread that has ended can be seen in the coarse sum alone.
+  return allLive ? ns : Math.max(ns, after.coarseNs - before.coarseNs);
+}
+
+/** Nanoseconds on a CPU, out of a `schedstat` file. */
+export function parseSchedstat(text: string): number {
+  return Number(text.split(' ', 1)[0]);
+}
+
+/** Nanoseconds in user and kernel mode, out of a `stat` file: fields 14 and 15 (proc(5)). */
+export function parseStat(text: string): number {
+  // The second field is the name in brackets, which may hold blanks and brackets.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * NS_PER_TICK;
+}
+
+/** Bytes of a process's own resident memory (anonymous and file pages), without the guest's. */
+export function ownResidentBytes(pid: number): number {
+  return parseStatus(readFileSync(`/proc/${pid}/status`, 'utf8'));
+}
+
+/** See {@link ownResidentBytes}: out of a `status` file. */
+export function parseStatus(text: string): number {
+  const kib = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]);
+  return (kib('RssAnon') + kib('RssFile')) * 1024;
+}
+
+/** Whether somebody listens on a Unix socket, seen without connecting to it. */
+export function isListeningOn(socketPath: string): boolean {
+  return hasListener(readFileSync('/proc/net/unix', 'utf8'), socketPath);
+}
+
+/** See {@link isListeningOn}: out of `/proc/net/unix`. */
+export function hasListener(text: string, socketPath: string): boolean {
+  return text.split('\n').some((line) => {
+    const [, , , flags, , , , path] = line.trim().split(/\s+/);
+    return path === socketPath && (parseInt(flags ?? '0', 16) & LISTENING_FLAG) !== 0;
+  });
+}

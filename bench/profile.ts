@@ -1,0 +1,82 @@
+/**
+ * Profiles of our server while it is measured: V8's own, or those of `perf`, which also see the kernel.
+ *
+ * @module
+ */
+import { mkdirSync, rmSync } from 'node:fs';
+import { processError, runProcess, startProcess, stopProcess } from './process.ts';
+import type { Mode } from './plan.ts';
+
+/** Which program takes the profile. */
+export type ProfilerName = 'cpu' | 'perf';
+
+const SAMPLES_PER_SECOND = 999; // not a round number, so as not to run in step with timers
+const PROBE_MS = 10_000;
+
+/** Takes profiles of one server after another. */
+export interface Profiler {
+  readonly name: ProfilerName;
+  /** Arguments for the Node that runs the server. */
+  readonly nodeArgs: readonly string[];
+  /** Begins with a server that runs; the returned function is called before it is stopped. */
+  attach(pid: number, mode: Mode): Promise<() => Promise<void>>;
+  /** Where the profiles are, for people. */
+  readonly advice: string;
+}
+
+/** A profiler that writes to `folder`, which is made anew; `perf` when it works here, by default. */
+export async function createProfiler(
+  folder: string,
+  wanted: ProfilerName | null,
+): Promise<Profiler> {
+  const perf = wanted !== 'cpu' && (await perfWorks());
+  if (wanted === 'perf' && !perf) {
+    throw processError('perf cannot record here: see /proc/sys/kernel/perf_event_paranoid');
+  }
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  return perf ? perfProfiler(folder) : cpuProfiler(folder);
+}
+
+function cpuProfiler(folder: string): Profiler {
+  return {
+    name: 'cpu',
+    nodeArgs: ['--cpu-prof', `--cpu-prof-dir=${folder}`],
+    attach: () => Promise.resolve(() => Promise.resolve()),
+    advice: `profiles, one for each thread: ${folder}/*.cpuprofile (open them in Chrome's DevTools)`,
+  };
+}
+
+function perfProfiler(folder: string): Profiler {
+  return {
+    name: 'perf',
+    nodeArgs: ['--perf-basic-prof'], // lets perf name compiled functions
+    attach: (pid, mode) => {
+      const file = `${folder}/${mode}.perf`;
+      const args = [
+        'record',
+        '-q',
+        '-g',
+        '-F',
+        String(SAMPLES_PER_SECOND),
+        '-o',
+        file,
+        '-p',
+        `${pid}`,
+      ];
+      const child = startProcess({ file: 'perf', args }, { stdio: 'ignore' });
+      return Promise.resolve(() => stopProcess(child));
+    },
+    advice: `profile: perf report --no-children -i ${folder}/native.perf`,
+  };
+}
+
+async function perfWorks(): Promise<boolean> {
+  const args = ['record', '-q', '-g', '-o', '/dev/null', '--', 'true'];
+  try {
+    await runProcess({ file: 'perf', args }, PROBE_MS);
+    return true;
+  } catch {
+    return false;
+  }
+}
