@@ -14,6 +14,19 @@ export { expectNoLeak, holdings } from './leaks.ts';
 export type { Holdings } from './leaks.ts';
 export { MockDriver } from './mock-driver.ts';
 export type { MockCompletion } from './mock-driver.ts';
+export { MockFrontend, mockMessage } from './mock-frontend.ts';
+export type {
+  FrontendMessageName,
+  MockMessageOptions,
+  MockNegotiateOptions,
+  MockNegotiated,
+  MockSendOptions,
+  MockValues,
+} from './mock-frontend.ts';
+export { MockGuest, MockQueue } from './mock-guest.ts';
+export type { MockGuestOptions, MockRegion } from './mock-guest.ts';
+export { MOCK_TIMEOUT_MS, MockSocket } from './mock-socket.ts';
+export type { MockBytes, MockPieces } from './mock-socket.ts';
 export { startNullDevice } from './null-device.ts';
 export type { NullDevice } from './null-device.ts';
 export { RingPair } from './ring-pair.ts';
