@@ -104,7 +104,7 @@ function moduleFiles(root: string, names: readonly string[]): readonly string[] 
   return order;
 }
 
-/** The module's own word; an unpacked kernel package has no modules.dep, which depmod would make. */
+/** By the module's own word: an unpacked kernel package has no modules.dep, depmod makes that. */
 function dependenciesOf(path: string): readonly string[] {
   const text = readFileSync(path).toString('latin1');
   const list = /\0depends=([^\0]*)\0/.exec(text)?.[1] ?? '';

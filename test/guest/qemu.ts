@@ -10,7 +10,7 @@ import { startProgram } from '../peers/process.ts';
 import type { Peers, Qemu } from '../peers/setup.ts';
 import { writeInitramfs } from './initramfs.ts';
 
-const DEFAULTS = { memoryMb: 512, queues: 2, timeoutMs: 120_000 } as const;
+const DEFAULTS = { memoryMb: 512, queues: 2, timeoutMs: 150_000 } as const;
 const VIRTIO_ID_BLOCK = 2;
 const BLK_CONFIG_BYTES = 60; // struct virtio_blk_config up to and with secure erase
 const QUEUE_SIZE = 256;
@@ -62,7 +62,7 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   const program = startProgram(guestCommand(options), {
     logFile: join(options.folder, 'console.log'),
     onLine: (line) => {
-      const match = /^@([\w.]+)=(.*)$/.exec(line);
+      const match = /^@([\w./]+)=(.*)$/.exec(line);
       if (match !== null) values.set(match[1] ?? '', match[2] ?? '');
       options.onLine?.(line);
     },

@@ -4,8 +4,15 @@
 #   - a Debian cloud kernel, unpacked into the cache folder, not installed
 #   - a folder with a newer Debian suite in the cache folder: QEMU 11 and libblkio's block driver
 # Quick when everything is there. Usage: install-debian.sh CACHE_FOLDER
+#        install-debian.sh --remove CACHE_FOLDER
+# Always remove the cache folder by --remove: /tmp and /dev of this machine are mounted inside it.
 set -euo pipefail
-cache=${1:?usage: install-debian.sh CACHE_FOLDER}
+remove=
+if [ "${1:-}" = --remove ]; then
+  remove=yes
+  shift
+fi
+cache=${1:?usage: install-debian.sh [--remove] CACHE_FOLDER}
 export DEBIAN_FRONTEND=noninteractive
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
@@ -51,7 +58,7 @@ newer_suite() {
   [ -e "$cache/forky.done" ] && return
   say 'a newer Debian suite in a folder: QEMU 11 and libblkio'
   local root=$cache/forky
-  rm -rf "$root"
+  remove_newer_suite
   ln -sf sid /usr/share/debootstrap/scripts/forky
   debootstrap --variant=minbase --no-check-gpg forky "$root" "$(mirror)" >>"$cache/setup.log" 2>&1
   echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/99valid"
@@ -70,6 +77,25 @@ mount_newer_suite() {
     mountpoint -q "$root/$point" || mount --bind "/$point" "$root/$point"
   done
 }
+
+# Never deletes through a mount: each one is gone first, or this ends with an error.
+remove_newer_suite() {
+  local root=$cache/forky point
+  for point in dev/shm tmp sys proc dev; do
+    while mountpoint -q "$root/$point"; do umount "$root/$point"; done
+  done
+  if grep -qF " $(realpath -m "$root")/" /proc/self/mounts; then
+    say "something is still mounted in $root"
+    return 1
+  fi
+  rm -rf --one-file-system "$root"
+}
+
+if [ -n "$remove" ]; then
+  remove_newer_suite
+  rm -rf --one-file-system "$cache"
+  exit
+fi
 
 install_host
 unpack_kernel

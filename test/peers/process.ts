@@ -9,7 +9,7 @@ import type { ChildProcess } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import type { WriteStream } from 'node:fs';
 
-const OUTPUT_CHARS_MAX = 8 << 20; // a program that floods its output does not take the test's memory
+const OUTPUT_CHARS_MAX = 8 << 20; // a flood of output does not take the test's memory
 const KILL_AFTER_MS = 5_000;
 
 /** How a program ended: one of the two is there. */
@@ -28,10 +28,10 @@ export interface ProgramOptions {
   readonly onLine?: (line: string) => void;
 }
 
-/** A started program. Whoever started it ends it by {@link TestProgram.stop} or waits for `ended`. */
+/** A started program. Its starter ends it by {@link TestProgram.stop} or waits for `ended`. */
 export class TestProgram {
   readonly command: readonly string[];
-  /** Resolves when the program has ended and its output is read; rejects when it could not be started. */
+  /** Resolves when the program has ended and its output is read; rejects when it cannot start. */
   readonly ended: Promise<Ending>;
   readonly #child: ChildProcess;
   readonly #log: WriteStream | undefined;

@@ -52,7 +52,7 @@ export interface PeerSearch {
   readonly missing: readonly string[];
 }
 
-/** Where the installer puts what apt does not install: VHOST_USER_TEST_CACHE, or a folder of the user. */
+/** What apt does not install goes here: VHOST_USER_TEST_CACHE, or a folder of the user. */
 export function peerCache(): string {
   return process.env.VHOST_USER_TEST_CACHE ?? join(homedir(), '.cache', 'vhost-user-test');
 }
