@@ -103,6 +103,12 @@ export interface OptionalConstants {
   readonly EFD_CLOEXEC?: number;
   readonly EFD_NONBLOCK?: number;
   readonly MFD_CLOEXEC?: number;
+  readonly MFD_ALLOW_SEALING?: number;
+  readonly F_ADD_SEALS?: number;
+  readonly F_GET_SEALS?: number;
+  readonly F_SEAL_SEAL?: number;
+  readonly F_SEAL_SHRINK?: number;
+  readonly F_SEAL_GROW?: number;
   /** FreeBSD's nameless object: the pointer value that shm_open takes for a path. */
   readonly SHM_ANON?: number;
   readonly F_FULLFSYNC?: number;

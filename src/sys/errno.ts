@@ -9,7 +9,13 @@ import { VhostUserError } from '../util/index.ts';
 /** This host's numbers by name: `ERRNO.EIO`. The runtime knows them, so no table of ours has to. */
 export const ERRNO: Readonly<Record<string, number>> = constants.errno;
 
-const NAMES = new Map(Object.entries(ERRNO).map(([name, number]) => [number, name]));
+/** Second names of the same number on some hosts: the first one is what manual pages use. */
+const ALIASES: ReadonlySet<string> = new Set(['EWOULDBLOCK', 'ENOTSUP', 'EDEADLOCK']);
+const NAMES = new Map(
+  Object.entries(ERRNO)
+    .sort(([a], [b]) => Number(ALIASES.has(b)) - Number(ALIASES.has(a))) // the later one stays
+    .map(([name, number]) => [number, name]),
+);
 
 /** `EIO` for 5; `errno 4711` for a number without a name. */
 export function errnoName(errno: number): string {

@@ -33,9 +33,13 @@ export interface Received {
   truncated: boolean;
 }
 
-/** Sends bytes, with fds on the first of them. Returns the bytes sent, or a negative errno. */
+/**
+ * Sends bytes, with fds on the first of them; fds need at least one byte. Returns the bytes sent, or a
+ * negative errno.
+ */
 export function sendWithFds(fd: number, bytes: Uint8Array, fds: readonly number[]): number {
   assert(fds.length <= FDS_PER_MESSAGE_MAX, 'a message has at most 253 fds');
+  assert(fds.length === 0 || bytes.length > 0, 'fds travel on a byte: without one they are lost');
   const count = Math.min(bytes.length, CHUNK_BYTES);
   block.bytes.set(bytes.subarray(0, count), DATA_AT);
   let controlBytes = 0;
@@ -62,8 +66,9 @@ export function sendWithFds(fd: number, bytes: Uint8Array, fds: readonly number[
  * Receives up to `into.length` bytes. Returns how many, 0 at the end of the stream, or a negative
  * errno. `received.fds` is replaced by the fds that came with these bytes.
  *
- * A receive ends before bytes that have other fds on them, so on Linux all fds belong to the first
- * byte received; macOS and the BSDs keep that rule as well (soreceive stops at a control record).
+ * A receive ends after bytes that have fds on them, but it may begin with earlier ones that have none
+ * (unix_stream_read_generic of Linux glues them). So ask for no more than the rest of one message:
+ * then the fds are those of its first byte.
  */
 export function receiveWithFds(fd: number, into: Uint8Array, received: Received): number {
   received.fds.length = 0;

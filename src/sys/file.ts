@@ -9,7 +9,7 @@ import { VhostUserError, errorCode, errorMessage } from '../util/index.ts';
 import { abi } from './host.ts';
 import { ERRNO } from './errno.ts';
 import * as libc from './libc.ts';
-import { NativeBlock, orErrno } from './native.ts';
+import { NativeBlock, interrupted, orErrno } from './native.ts';
 
 const { constants, optional } = abi;
 const EOPNOTSUPP = ERRNO.EOPNOTSUPP as number;
@@ -78,24 +78,32 @@ export function lockImage(fd: number, options: { readonly exclusive: boolean }):
 
 /** Reads into memory; bytes, 0 at the end of the file, or -errno. */
 export function pread(fd: number, address: number, lengthBytes: number, offset: number): number {
-  return orErrno(libc.pread(fd, address, lengthBytes, offset));
+  let count = libc.pread(fd, address, lengthBytes, offset);
+  while (interrupted(count)) count = libc.pread(fd, address, lengthBytes, offset);
+  return orErrno(count);
 }
 
 /** Writes from memory; bytes or -errno. */
 export function pwrite(fd: number, address: number, lengthBytes: number, offset: number): number {
-  return orErrno(libc.pwrite(fd, address, lengthBytes, offset));
+  let count = libc.pwrite(fd, address, lengthBytes, offset);
+  while (interrupted(count)) count = libc.pwrite(fd, address, lengthBytes, offset);
+  return orErrno(count);
 }
 
 /** Reads into the buffers of a `struct iovec` array; bytes, 0 at the end, or -errno. */
 export function preadv(fd: number, iov: number, iovCount: number, offset: number): number {
-  if (libc.preadv !== null) return orErrno(libc.preadv(fd, iov, iovCount, offset));
-  return eachBuffer(pread, fd, iov, iovCount, offset);
+  if (libc.preadv === null) return eachBuffer(pread, fd, iov, iovCount, offset);
+  let count = libc.preadv(fd, iov, iovCount, offset);
+  while (interrupted(count)) count = libc.preadv(fd, iov, iovCount, offset);
+  return orErrno(count);
 }
 
 /** Writes the buffers of a `struct iovec` array; bytes or -errno. */
 export function pwritev(fd: number, iov: number, iovCount: number, offset: number): number {
-  if (libc.pwritev !== null) return orErrno(libc.pwritev(fd, iov, iovCount, offset));
-  return eachBuffer(pwrite, fd, iov, iovCount, offset);
+  if (libc.pwritev === null) return eachBuffer(pwrite, fd, iov, iovCount, offset);
+  let count = libc.pwritev(fd, iov, iovCount, offset);
+  while (interrupted(count)) count = libc.pwritev(fd, iov, iovCount, offset);
+  return orErrno(count);
 }
 
 /**
@@ -114,15 +122,23 @@ export function dataSync(fd: number): number {
     if (result >= 0) return 0;
     // Not every file system has it; fsync is then the most that there is.
   }
-  return orErrno((libc.fdatasync ?? libc.fsync)(fd));
+  const sync = libc.fdatasync ?? libc.fsync;
+  let result = sync(fd);
+  while (interrupted(result)) result = sync(fd);
+  return orErrno(result);
 }
 
 /** Gives a range back to the file system: reads give zeros. -EOPNOTSUPP where that cannot be done. */
 export function punchHole(fd: number, offset: number, lengthBytes: number): number {
   const { FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE = 0 } = optional;
   if (libc.fallocate !== null && FALLOC_FL_PUNCH_HOLE !== undefined) {
-    const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-    return orErrno(libc.fallocate(fd, mode, offset, lengthBytes));
+    return allocate(
+      libc.fallocate,
+      fd,
+      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+      offset,
+      lengthBytes,
+    );
   }
   if (optional.F_PUNCHHOLE !== undefined) return darwinPunchHole(fd, offset, lengthBytes);
   if (libc.fspacectl !== null && optional.SPACECTL_DEALLOC !== undefined) {
@@ -136,8 +152,13 @@ export function punchHole(fd: number, offset: number, lengthBytes: number): numb
 export function zeroRange(fd: number, offset: number, lengthBytes: number): number {
   const { FALLOC_FL_ZERO_RANGE, FALLOC_FL_KEEP_SIZE = 0 } = optional;
   if (libc.fallocate === null || FALLOC_FL_ZERO_RANGE === undefined) return -EOPNOTSUPP;
-  const mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-  return orErrno(libc.fallocate(fd, mode, offset, lengthBytes));
+  return allocate(
+    libc.fallocate,
+    fd,
+    FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+    offset,
+    lengthBytes,
+  );
 }
 
 /** Discards (or zeroes) a range of a block device; -EOPNOTSUPP where the host cannot. */
@@ -148,8 +169,24 @@ export function blockDeviceZero(fd: number, offset: number, bytes: number, keep:
   return orErrno(libc.ioctl('uintptr_t', fd, request, scratch.address));
 }
 
-/** preadv and pwritev are younger than macOS 11: there one buffer after the other. */
-function eachBuffer(
+/** fallocate(2), which a signal may interrupt half-way: doing it again changes nothing. */
+function allocate(
+  fallocate: libc.NumberFunction,
+  fd: number,
+  mode: number,
+  offset: number,
+  lengthBytes: number,
+): number {
+  let result = fallocate(fd, mode, offset, lengthBytes);
+  while (interrupted(result)) result = fallocate(fd, mode, offset, lengthBytes);
+  return orErrno(result);
+}
+
+/**
+ * preadv(2) or pwritev(2) out of `pread` or `pwrite`, one buffer after the other: macOS has had the
+ * former since version 11 only.
+ */
+export function eachBuffer(
   move: (fd: number, address: number, bytes: number, offset: number) => number,
   fd: number,
   iov: number,

@@ -17,14 +17,14 @@ export type NumberFunction = (...args: (number | bigint | string | null)[]) => n
 /** Declares a function of the C library; null when this host has none of that name. */
 function find(prototype: string): NumberFunction | null {
   try {
-    return libc.func(prototype) as unknown as NumberFunction;
+    return libc.func(prototype);
   } catch {
     return null;
   }
 }
 
 function need(prototype: string): NumberFunction {
-  return libc.func(prototype) as unknown as NumberFunction;
+  return libc.func(prototype);
 }
 
 /** A variadic function with one further argument; koffi wants the type before the value. */
@@ -47,8 +47,8 @@ export function rawView(address: number, lengthBytes: number): ArrayBuffer {
 }
 
 /** The address of a callback that C may call on this thread until `unregister`. */
-export function register(fn: (...args: number[]) => void, prototype: string): bigint {
-  return koffi.register(fn, koffi.pointer(koffi.proto(prototype))) as unknown as bigint;
+export function register(fn: (...args: (number | bigint)[]) => void, prototype: string): bigint {
+  return koffi.register(fn, koffi.pointer(koffi.proto(prototype)));
 }
 
 export const close: NumberFunction = need('int close(int fd)');
@@ -103,6 +103,9 @@ export const getsockopt: NumberFunction = need(
 export const setsockopt: NumberFunction = need(
   'int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t len)',
 );
+export const getpeername: NumberFunction = need(
+  'int getpeername(int fd, uintptr_t addr, uintptr_t len)',
+);
 export const getpeereid: NumberFunction | null = find(
   'int getpeereid(int fd, uintptr_t uid, uintptr_t gid)',
 );
@@ -136,9 +139,6 @@ export const epollCtl: NumberFunction | null = find(
 );
 export const epollWait: NumberFunction | null = find(
   'int epoll_wait(int epfd, uintptr_t events, int max, int timeoutMs)',
-);
-export const ppoll: NumberFunction | null = find(
-  'int ppoll(uintptr_t fds, unsigned long n, uintptr_t timeout, uintptr_t sigmask)',
 );
 export const kqueue: NumberFunction | null = find('int kqueue()');
 export const kevent: NumberFunction | null = find(

@@ -5,7 +5,10 @@
  */
 import { fstatSync } from 'node:fs';
 import { VhostUserError } from '../util/index.ts';
+import { fdKind } from './fd.ts';
+import { fileInfo } from './file.ts';
 import { abi } from './host.ts';
+import { ERRNO, SystemError } from './errno.ts';
 import * as libc from './libc.ts';
 import { check } from './native.ts';
 
@@ -69,7 +72,8 @@ export interface MapOptions {
  * before it.
  *
  * @throws VhostUserError `ERR_VHU_MAP_PAST_END` when the object ends before the range does: touching
- *   what lies beyond would end the process (SIGBUS). `ERR_VHU_SYSTEM` when mmap fails.
+ *   what lies beyond would end the process (SIGBUS). `ERR_VHU_MAP_KIND` when the fd is a pipe, a
+ *   socket or a folder. `ERR_VHU_SYSTEM` when mmap fails or the fd is closed.
  */
 export function mapFd(
   fd: number,
@@ -114,14 +118,32 @@ export function viewMemory(address: number, lengthBytes: number): ArrayBuffer {
 }
 
 function checkEnd(fd: number, endBytes: number, what: string): void {
-  const stat = fstatSync(fd);
-  // Devices have no size here; shared memory of macOS is neither a file nor a device and has one.
-  if (stat.isCharacterDevice() || stat.isBlockDevice()) return;
+  const sizeBytes = mappableBytes(fd, what);
   // The size may be rounded up to a page on some hosts: that much can be touched as well.
-  if (endBytes <= stat.size) return;
+  if (sizeBytes === null || endBytes <= sizeBytes) return;
   throw new VhostUserError(
     'ERR_VHU_MAP_PAST_END',
     `${what}: the range ends at byte ${String(endBytes)}, but the object has ` +
-      `${String(stat.size)}: touching what lies beyond would end this process`,
+      `${String(sizeBytes)}: touching what lies beyond would end this process`,
   );
+}
+
+/** How much of an object there is to map; null when it has no size. */
+function mappableBytes(fd: number, what: string): number | null {
+  let sizeBytes: number;
+  try {
+    sizeBytes = fstatSync(fd).size;
+  } catch {
+    throw new SystemError(`fstat(${what})`, ERRNO.EBADF as number, 'the fd is not open');
+  }
+  const kind = fdKind(fd);
+  if (kind === 'pipe' || kind === 'socket' || kind === 'directory') {
+    throw new VhostUserError(
+      'ERR_VHU_MAP_KIND',
+      `${what}: a ${kind} cannot be mapped: a file or shared memory is needed`,
+    );
+  }
+  if (kind !== 'block' && kind !== 'char') return sizeBytes; // macOS: shared memory is `other`
+  const device = fileInfo(fd);
+  return device.kind === 'block' ? device.sizeBytes : null;
 }

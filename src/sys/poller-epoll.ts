@@ -21,6 +21,9 @@ export class EpollPoller implements Poller {
   readonly #layout: NonNullable<typeof abi.epoll>;
   readonly #events: NativeBlock;
   readonly #change: NativeBlock;
+  /** Fds that wait for nothing: outside of the kernel's set, which always reports hang-ups. */
+  readonly #silent = new Set<number>();
+  #closed = false;
 
   private constructor(fd: number, layout: NonNullable<typeof abi.epoll>) {
     this.#fd = fd;
@@ -37,14 +40,24 @@ export class EpollPoller implements Poller {
   }
 
   add(fd: number, key: number, events: number = 1): void {
-    this.#control(this.#layout.EPOLL_CTL_ADD, 'ADD', fd, key, events);
+    if (events !== 0) this.#control(this.#layout.EPOLL_CTL_ADD, 'ADD', fd, key, events);
+    if (events === 0) this.#silent.add(fd);
+    else this.#silent.delete(fd); // one of that number was closed without being removed
   }
 
   modify(fd: number, key: number, events: number): void {
-    this.#control(this.#layout.EPOLL_CTL_MOD, 'MOD', fd, key, events);
+    if (this.#silent.has(fd)) {
+      this.add(fd, key, events);
+    } else if (events === 0) {
+      this.remove(fd);
+      this.#silent.add(fd);
+    } else {
+      this.#control(this.#layout.EPOLL_CTL_MOD, 'MOD', fd, key, events);
+    }
   }
 
   remove(fd: number): void {
+    if (this.#silent.delete(fd)) return;
     this.#control(this.#layout.EPOLL_CTL_DEL, 'DEL', fd, 0, 0);
   }
 
@@ -70,6 +83,8 @@ export class EpollPoller implements Poller {
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     closeFd(this.#fd);
     libc.free(this.#events.address);
     libc.free(this.#change.address);

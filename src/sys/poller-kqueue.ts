@@ -26,6 +26,7 @@ export class KqueuePoller implements Poller {
   readonly #change: NativeBlock;
   readonly #timeout = new NativeBlock(TIMESPEC_BYTES);
   readonly #registered = new Map<number, number>(); // fd -> events
+  #closed = false;
 
   private constructor(fd: number, layout: NonNullable<typeof abi.kqueue>) {
     this.#fd = fd;
@@ -85,6 +86,8 @@ export class KqueuePoller implements Poller {
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     closeFd(this.#fd);
     for (const block of [this.#events, this.#change, this.#timeout]) libc.free(block.address);
   }

@@ -12,6 +12,8 @@ const POLLFD_BYTES = 8; // struct pollfd: fd 4, events 2, revents 2
 const FDS_AT_FIRST = 64;
 const POLLIN_POLLOUT = 5;
 const EINTR = ERRNO.EINTR as number;
+const EEXIST = ERRNO.EEXIST as number;
+const ENOENT = ERRNO.ENOENT as number;
 
 /** See the module. */
 export class PollPoller implements Poller {
@@ -19,9 +21,13 @@ export class PollPoller implements Poller {
   #capacity = FDS_AT_FIRST;
   readonly #fds: number[] = [];
   readonly #keys: number[] = [];
-  #ready: number[] = []; // positions
+  // Copies, since removing an fd moves another one to its position.
+  readonly #readyKeys: number[] = [];
+  readonly #readyEvents: number[] = [];
+  #closed = false;
 
   add(fd: number, key: number, events: number = 1): void {
+    if (this.#fds.includes(fd)) throw new SystemError(`poll set(ADD, fd ${String(fd)})`, EEXIST);
     if (this.#fds.length === this.#capacity) this.#grow();
     this.#fds.push(fd);
     this.#keys.push(key);
@@ -29,15 +35,13 @@ export class PollPoller implements Poller {
   }
 
   modify(fd: number, key: number, events: number): void {
-    const at = this.#fds.indexOf(fd);
-    if (at < 0) return;
+    const at = this.#find(fd, 'MOD');
     this.#keys[at] = key;
     this.#write(at, events);
   }
 
   remove(fd: number): void {
-    const at = this.#fds.indexOf(fd);
-    if (at < 0) return;
+    const at = this.#find(fd, 'DEL');
     const last = this.#fds.length - 1;
     const events = this.#block.view.getInt16(last * POLLFD_BYTES + 4, true);
     this.#fds[at] = this.#fds[last] as number;
@@ -49,32 +53,43 @@ export class PollPoller implements Poller {
 
   wait(timeoutUs: number): number {
     const timeoutMs = timeoutUs < 0 ? -1 : Math.ceil(timeoutUs / 1000);
-    this.#ready.length = 0;
     const count = libc.poll(this.#block.address, this.#fds.length, timeoutMs);
     if (count < 0) {
       const errno = libc.errno();
       if (errno === EINTR) return 0;
       throw new SystemError(`poll(${String(this.#fds.length)} fds)`, errno);
     }
-    for (let at = 0; at < this.#fds.length && this.#ready.length < count; at++) {
-      if (this.#block.view.getInt16(at * POLLFD_BYTES + 6, true) !== 0) this.#ready.push(at);
+    let ready = 0;
+    for (let at = 0; at < this.#fds.length && ready < count; at++) {
+      const revents = this.#block.view.getInt16(at * POLLFD_BYTES + 6, true);
+      if (revents === 0) continue;
+      this.#readyKeys[ready] = this.#keys[at] as number;
+      this.#readyEvents[ready] = (revents & ~POLLIN_POLLOUT) === 0 ? revents : POLLIN_POLLOUT;
+      ready++;
     }
-    return this.#ready.length;
+    return ready;
   }
 
   readyKey(i: number): number {
-    return this.#keys[this.#ready[i] as number] as number;
+    return this.#readyKeys[i] as number;
   }
 
   readyEvents(i: number): number {
-    const at = (this.#ready[i] as number) * POLLFD_BYTES;
-    const revents = this.#block.view.getInt16(at + 6, true);
-    return (revents & ~POLLIN_POLLOUT) === 0 ? revents : POLLIN_POLLOUT;
+    return this.#readyEvents[i] as number;
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     libc.free(this.#block.address);
     this.#fds.length = 0;
+  }
+
+  /** The same errors as those of epoll, so that this poller finds the same mistakes. */
+  #find(fd: number, operation: string): number {
+    const at = this.#fds.indexOf(fd);
+    if (at < 0) throw new SystemError(`poll set(${operation}, fd ${String(fd)})`, ENOENT);
+    return at;
   }
 
   #write(at: number, events: number): void {

@@ -17,10 +17,11 @@ export const WRITABLE = 4;
 /** The timeout of `wait` that means: for ever. */
 export const FOREVER = -1;
 
-/** A set of fds to wait for. */
+/** A set of fds to wait for; the fds may be added, changed and removed between `wait` and `readyKey`. */
 export interface Poller {
   /** Adds an fd under a key of the caller's, a number from 0 below 2^31. */
   add(fd: number, key: number, events?: number): void;
+  /** Changes what is waited for; with events 0 the fd is silent, even about errors and hang-ups. */
   modify(fd: number, key: number, events: number): void;
   /** Removes an fd, before it is closed. */
   remove(fd: number): void;
@@ -32,6 +33,7 @@ export interface Poller {
   /** Key and events of the i-th ready fd; good until the next `wait`. */
   readyKey(i: number): number;
   readyEvents(i: number): number;
+  /** May be called again. */
   close(): void;
 }
 

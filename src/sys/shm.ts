@@ -33,11 +33,22 @@ export function createSharedMemory(sizeBytes: number, label: string): number {
       call,
       'is there enough memory, or room in /tmp or /dev/shm?',
     );
+    seal(fd);
     return fd;
   } catch (error) {
     closeFd(fd);
     throw error;
   }
+}
+
+/**
+ * Keeps a memfd at its size for good: a peer that cuts it short would end this process at the next
+ * touch (SIGBUS). Objects of other kinds cannot be sealed.
+ */
+function seal(fd: number): void {
+  const { F_ADD_SEALS, F_SEAL_SEAL = 0, F_SEAL_SHRINK = 0, F_SEAL_GROW = 0 } = optional;
+  if (posixOnly || F_ADD_SEALS === undefined) return;
+  libc.fcntl('int', fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 }
 
 /** Which kind {@link createSharedMemory} makes on this host. */
@@ -49,7 +60,7 @@ export function sharedMemoryKind(): SharedMemoryKind {
 
 function open(label: string): [fd: number, kind: SharedMemoryKind] {
   if (!posixOnly && libc.memfdCreate !== null && optional.MFD_CLOEXEC !== undefined) {
-    const fd = libc.memfdCreate(label, optional.MFD_CLOEXEC);
+    const fd = libc.memfdCreate(label, optional.MFD_CLOEXEC | (optional.MFD_ALLOW_SEALING ?? 0));
     if (fd >= 0) return [fd, 'memfd'];
   }
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;

@@ -4,7 +4,7 @@
  * @module
  */
 import { lstatSync, unlinkSync, chmodSync } from 'node:fs';
-import { VhostUserError, errorCode } from '../util/index.ts';
+import { VhostUserError } from '../util/index.ts';
 import { abi } from './host.ts';
 import { ERRNO, SystemError } from './errno.ts';
 import { closeFd, fdKind, setCloseOnExec, setNonBlocking } from './fd.ts';
@@ -12,9 +12,13 @@ import * as libc from './libc.ts';
 import { NativeBlock, check, interrupted } from './native.ts';
 
 const { constants, optional, sockaddrUn } = abi;
+const EACCES = ERRNO.EACCES as number;
 const EAGAIN = ERRNO.EAGAIN as number;
 const ECONNREFUSED = ERRNO.ECONNREFUSED as number;
 const ECONNABORTED = ERRNO.ECONNABORTED as number;
+const EINVAL = ERRNO.EINVAL as number;
+const ENOENT = ERRNO.ENOENT as number;
+const ENOPROTOOPT = ERRNO.ENOPROTOOPT as number;
 
 const SOCKADDR_BYTES = sockaddrUn.pathOffset + sockaddrUn.pathBytes;
 const address = new NativeBlock(SOCKADDR_BYTES);
@@ -38,14 +42,17 @@ export function listenUnix(path: string, options: ListenOptions = {}): number {
   fillAddress(path);
   removeDeadSocket(path);
   const fd = newSocket();
+  let bound = false;
   try {
     const length = fillAddress(path);
     check(libc.bind(fd, address.address, length), `bind(${path})`, bindAdvice(path));
+    bound = true;
     if (options.mode !== undefined) chmodSync(path, options.mode);
     check(libc.listen(fd, options.backlog ?? 16), `listen(${path})`);
     return fd;
   } catch (error) {
     closeFd(fd);
+    if (bound) unlinkSync(path);
     throw error;
   }
 }
@@ -86,13 +93,23 @@ export function isListening(fd: number): boolean {
   option.view.setUint32(0, 0, true);
   option.view.setUint32(8, 4, true);
   const { SOL_SOCKET, SO_ACCEPTCONN } = constants;
-  const call = `getsockopt(fd ${String(fd)}, SO_ACCEPTCONN)`;
-  check(
-    libc.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, option.address, option.address + 8),
-    call,
-    `fd ${String(fd)} is ${fdKind(fd)}, a socket is needed`,
-  );
-  return option.view.getUint32(0, true) !== 0;
+  if (libc.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, option.address, option.address + 8) >= 0) {
+    return option.view.getUint32(0, true) !== 0; // the BSDs answer with the flag's own value, 2
+  }
+  const errno = libc.errno();
+  // macOS and OpenBSD have the name, but not the option.
+  if (errno === ENOPROTOOPT || errno === EINVAL) return !hasPeer(fd);
+  const advice = `fd ${String(fd)} is ${fdKind(fd)}, a socket is needed`;
+  throw new SystemError(`getsockopt(fd ${String(fd)}, SO_ACCEPTCONN)`, errno, advice);
+}
+
+/** Whether a socket is connected: it then has a peer's name, if only an empty one. */
+export function hasPeer(fd: number): boolean {
+  const length = new NativeBlock(4);
+  length.view.setUint32(0, SOCKADDR_BYTES, true);
+  const result = libc.getpeername(fd, address.address, length.address);
+  libc.free(length.address);
+  return result >= 0;
 }
 
 /** Takes over a socket that was inherited: non-blocking, close-on-exec. */
@@ -179,9 +196,8 @@ function removeDeadSocket(path: string): void {
   let isSocket: boolean;
   try {
     isSocket = lstatSync(path).isSocket();
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return;
-    return; // bind will say what is wrong with the folder
+  } catch {
+    return; // there is nothing, or bind will say what is wrong with the folder
   }
   if (!isSocket) {
     throw new VhostUserError(
@@ -192,9 +208,18 @@ function removeDeadSocket(path: string): void {
   const fd = newSocket();
   try {
     const result = libc.connect(fd, address.address, fillAddress(path));
-    if (result < 0 && libc.errno() === ECONNREFUSED) {
+    const errno = result < 0 ? libc.errno() : 0;
+    if (errno === ENOENT) return; // its owner has just removed it
+    if (errno === ECONNREFUSED) {
       unlinkSync(path);
       return;
+    }
+    if (errno === EACCES) {
+      throw new VhostUserError(
+        'ERR_VHU_SOCKET_PATH',
+        `socket path ${path}: a socket is there that this user may not connect to, so whether it is ` +
+          'in use is not known: remove it or choose another path',
+      );
     }
     throw new VhostUserError(
       'ERR_VHU_SOCKET_IN_USE',

@@ -125,7 +125,13 @@ export class Uring {
     const ringBytes = Math.max(arrayEnd, cq(CQ_OFF.cqes) + cqEntries * CQE_WORDS * 4);
     const sqeBytes = this.#sqEntries * SQE_WORDS * 4;
     const ring = mapRing(fd, ringBytes, IORING_OFF_SQ_RING);
-    const sqes = mapRing(fd, sqeBytes, IORING_OFF_SQES);
+    let sqes: number;
+    try {
+      sqes = mapRing(fd, sqeBytes, IORING_OFF_SQES);
+    } catch (error) {
+      libc.munmap(ring, ringBytes);
+      throw error;
+    }
     this.#mappings = [
       [ring, ringBytes],
       [sqes, sqeBytes],
@@ -222,6 +228,7 @@ export class Uring {
 
   /** How many completions can be taken now. A system call only when the kernel asks for one. */
   pending(): number {
+    assert(!this.#closed, 'a closed ring is not used');
     const count = (Atomics.load(this.#cqTail, 0) - this.#head) >>> 0;
     if (count > 0) return count;
     const flags = Atomics.load(this.#sqFlags, 0);
@@ -242,6 +249,7 @@ export class Uring {
 
   /** Takes `count` completions away. */
   advance(count: number): void {
+    assert(!this.#closed, 'a closed ring is not used');
     this.#head = (this.#head + count) >>> 0;
     Atomics.store(this.#cqHead, 0, this.#head); // release: the entries were read before
   }
@@ -264,6 +272,7 @@ export class Uring {
     opFlags: number,
     userData: number,
   ): boolean {
+    assert(!this.#closed, 'a closed ring is not used'); // its memory is gone
     const tail = this.#tail;
     if ((tail - Atomics.load(this.#sqHead, 0)) >>> 0 >= this.#sqEntries) return false;
     const sqes = this.#sqes;
@@ -285,6 +294,7 @@ export class Uring {
 
   /** io_uring_enter(2), made again after a signal for as long as there is something to hand over. */
   #call(count: number, min: number, flags: number, arg: number, argBytes: number): number {
+    assert(!this.#closed, 'a closed ring is not used');
     assert(libc.syscall6 !== null, 'a ring is open only where syscall() is');
     Atomics.store(this.#sqTail, 0, this.#tail); // release: the entries come before the index
     let rest = count;

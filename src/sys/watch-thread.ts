@@ -4,6 +4,8 @@
  * @module
  */
 import { Worker } from 'node:worker_threads';
+import { VhostUserError } from '../util/index.ts';
+import { isNonBlocking } from './fd.ts';
 import { createNotifier } from './notifier.ts';
 import type { Notifier } from './notifier.ts';
 import type { Watch, Watcher } from './watch.ts';
@@ -17,6 +19,9 @@ export interface WatchOrder {
   readonly fd: number;
   readonly events: number;
 }
+
+/** Ends the thread. */
+export const STOP: WatchOrder = { key: -1, fd: -1, events: 0 };
 
 /** What the thread says: the fd of this key was ready, and is no longer watched. */
 export interface WatchReport {
@@ -40,12 +45,22 @@ export class ThreadWatcher implements Watcher {
       trackUnmanagedFds: false,
     });
     this.#worker.unref();
+    // A thread that blocks in a system call cannot be ended, and the process would wait for it.
+    process.on('exit', () => {
+      this.#worker.postMessage(STOP);
+      this.#wake.signal();
+    });
     this.#worker.on('message', ({ key, events }: WatchReport) => {
       this.#watches.get(key)?.fired(events);
     });
   }
 
   watch(fd: number, events: number, onReady: (events: number) => void): Watch {
+    isNonBlocking(fd); // throws for an fd that is not open, which poll(2) would report for ever
+    for (const other of this.#watches.values()) {
+      if (other.fd !== fd) continue;
+      throw new VhostUserError('ERR_VHU_WATCH', `fd ${String(fd)}: it is watched already`);
+    }
     const key = this.#nextKey++;
     const watch = new ThreadWatch(key, fd, onReady, {
       order: (order) => this.#order(order),
@@ -78,8 +93,8 @@ interface ThreadLink {
 }
 
 class ThreadWatch implements Watch {
+  readonly fd: number;
   readonly #key: number;
-  readonly #fd: number;
   readonly #onReady: (events: number) => void;
   readonly #link: ThreadLink;
   #events = 0;
@@ -88,7 +103,7 @@ class ThreadWatch implements Watch {
 
   constructor(key: number, fd: number, onReady: (events: number) => void, link: ThreadLink) {
     this.#key = key;
-    this.#fd = fd;
+    this.fd = fd;
     this.#onReady = onReady;
     this.#link = link;
   }
@@ -96,14 +111,14 @@ class ThreadWatch implements Watch {
   setEvents(events: number): void {
     if (this.#closed) return;
     this.#events = events;
-    this.#link.order({ key: this.#key, fd: this.#fd, events });
+    this.#link.order({ key: this.#key, fd: this.fd, events });
   }
 
   close(): void {
     if (this.#closed) return;
     this.unref();
     this.#closed = true;
-    this.#link.order({ key: this.#key, fd: this.#fd, events: 0 });
+    this.#link.order({ key: this.#key, fd: this.fd, events: 0 });
     this.#link.forget();
   }
 

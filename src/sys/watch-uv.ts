@@ -4,7 +4,7 @@
  * @module
  */
 import { assert } from '../util/index.ts';
-import { errnoName } from './errno.ts';
+import { ERRNO, errnoName } from './errno.ts';
 import * as libc from './libc.ts';
 import { VhostUserError } from '../util/index.ts';
 import type { Watch, Watcher } from './watch.ts';
@@ -74,8 +74,10 @@ export class UvWatcher implements Watcher {
       libc.free(handle);
       throw new VhostUserError(
         'ERR_VHU_WATCH',
-        `uv_poll_init(fd ${String(fd)}): ${errnoName(-result)}: only sockets, pipes and the like ` +
-          'can be watched',
+        `uv_poll_init(fd ${String(fd)}): ${errnoName(-result)}: ` +
+          (-result === ERRNO.EEXIST
+            ? 'it is watched already'
+            : 'only sockets, pipes and the like can be watched'),
       );
     }
     const watch = new UvWatch(this.#uv, handle, this.#onPoll, onReady, () => {
@@ -146,7 +148,8 @@ class UvWatch implements Watch {
     setImmediate(() => {
       if (this.#closed) return;
       this.#apply(this.#events);
-      this.#onReady(events);
+      const wanted = events & this.#events; // it may be waiting for something else by now
+      if (wanted !== 0) this.#onReady(wanted);
     });
   }
 

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isMainThread } from 'node:worker_threads';
 import { ThreadWatcher } from './watch-thread.ts';
 import { UvWatcher } from './watch-uv.ts';
 
@@ -25,8 +26,14 @@ export interface Watcher {
 
 let watcher: Watcher | null = null;
 
-/** Calls `onReady` on the event loop while the fd is ready: level-triggered. Main thread only. */
+/**
+ * Calls `onReady` on the event loop while the fd is ready: level-triggered. An fd is watched once at a
+ * time.
+ *
+ * @throws VhostUserError `ERR_VHU_WATCH` or `ERR_VHU_SYSTEM` for what cannot be watched.
+ */
 export function watchFd(fd: number, events: number, onReady: (events: number) => void): Watch {
-  watcher ??= UvWatcher.open() ?? new ThreadWatcher();
+  // The loop that libuv calls the default one is the main thread's.
+  watcher ??= (isMainThread ? UvWatcher.open() : null) ?? new ThreadWatcher();
   return watcher.watch(fd, events, onReady);
 }

@@ -6,7 +6,8 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { assert } from '../util/index.ts';
 import { NotifierConsumer } from './notifier.ts';
-import { createPoller } from './poller.ts';
+import { PollPoller } from './poller-poll.ts';
+import { STOP } from './watch-thread.ts';
 import type { WatchOrder, WatchReport } from './watch-thread.ts';
 
 assert(parentPort !== null, 'this file is the entry of a worker thread');
@@ -14,30 +15,24 @@ const port = parentPort;
 const WAKE_KEY = 0;
 
 const wake = new NotifierConsumer((workerData as { wakeFd: number }).wakeFd);
-const poller = createPoller();
+// poll(2) on every host, because it takes fds by number, at each call. The main thread closes fds
+// whenever it likes, and in an epoll set an entry stays behind, and fires for ever, when somebody else
+// has the same open file: the other end of a notifier, or the peer that sent it.
+const poller = new PollPoller();
 const watched = new Map<number, number>(); // key -> fd
 poller.add(wake.fd, WAKE_KEY);
 
 function obey(order: WatchOrder): void {
   if (watched.has(order.key)) {
     watched.delete(order.key);
-    remove(order.fd);
+    poller.remove(order.fd);
   }
   if (order.events === 0) return;
   watched.set(order.key, order.fd);
   poller.add(order.fd, order.key, order.events);
 }
 
-/** The main thread may have closed the fd already, which has removed it from the poller. */
-function remove(fd: number): void {
-  try {
-    poller.remove(fd);
-  } catch {
-    // gone by itself
-  }
-}
-
-for (;;) {
+for (let running = true; running;) {
   const ready = poller.wait(-1);
   for (let i = 0; i < ready; i++) {
     const key = poller.readyKey(i);
@@ -45,11 +40,12 @@ for (;;) {
     if (key === WAKE_KEY || fd === undefined) continue;
     const report: WatchReport = { key, events: poller.readyEvents(i) };
     watched.delete(key);
-    remove(fd);
+    poller.remove(fd);
     port.postMessage(report);
   }
   wake.drain();
   for (let order = receiveMessageOnPort(port); order; order = receiveMessageOnPort(port)) {
-    obey(order.message as WatchOrder);
+    if ((order.message as WatchOrder).key === STOP.key) running = false;
+    else obey(order.message as WatchOrder);
   }
 }
