@@ -1,7 +1,7 @@
 /**
- * The polling front-end as a process of its own: connects to a vhost-user-blk server, starts a queue,
- * and runs what it is told on standard input, a JSON line each; the answers are JSON lines too.
- * It stays connected, and idle, in between. Usage: `node blk-client.js SOCKET`.
+ * The polling front-end as a process of its own: connects to a vhost-user-blk server, starts a
+ * queue, and runs what it is told on standard input, a JSON line each; the answers are JSON lines
+ * too. It stays connected, and idle, in between. Usage: `node blk-client.js SOCKET`.
  *
  * @module
  */

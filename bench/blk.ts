@@ -17,7 +17,9 @@ import { Server, ourPlan, peerPlan } from './server.ts';
 import type { OurOptions, ServerPlan, ServerSite } from './server.ts';
 import { processError } from './process.ts';
 
-const WARM_UP_SECONDS_MAX = 0.3;
+const WARM_UP_SECONDS = 1; // of a client and both servers, in each direction
+const WARM_UP_LOAD = { blockBytes: 4096, depth: 16 };
+const CELL_WARM_UP_SECONDS_MAX = 0.3; // of a cell
 const SETTLE_MS = 300; // after a client has connected, before a server counts as idle
 
 /** How much is measured. */
@@ -84,7 +86,8 @@ export function stepCount(plan: BlkBenchPlan): number {
   const modes = new Set(plan.cells.map((cell) => cell.mode)).size;
   const perCell = (cell: Cell): number => (fioWanted(plan, cell) ? 3 : 2) * (runs + 1);
   const ofCells = plan.cells.reduce((sum, cell) => sum + perCell(cell), 0);
-  return ofCells + modes * (2 * starts + 1);
+  const warmUps = 4 * new Set(plan.cells.map((cell) => `${cell.mode} ${cell.client}`)).size;
+  return ofCells + warmUps + modes * (2 * starts + 1);
 }
 
 /** Runs it all. A failure ends the measuring, and is in the report. */
@@ -185,11 +188,24 @@ class Duel {
     try {
       for (const server of servers) clients.push(await open(server));
       const [ours, theirs] = clients as [LoadClient, LoadClient];
+      await this.#warmUp(client, [ours, theirs]);
       for (const cell of cells) {
         this.#report.cells.push(await this.#runCell(cell, servers, [ours, theirs]));
       }
     } finally {
       await Promise.all(clients.map((each) => each.close()));
+    }
+  }
+
+  /** Lets both sides compile what they run often, with more requests than a first cell may have. */
+  async #warmUp(client: Client, clients: readonly LoadClient[]): Promise<void> {
+    const seconds = Math.min(this.#plan.effort.seconds, WARM_UP_SECONDS);
+    this.#progress.group(`${this.#mode}, ${client}: warm-up`);
+    for (const op of ['read', 'write'] as const) {
+      for (const each of clients) {
+        this.#progress.step(op);
+        await each.run({ ...WARM_UP_LOAD, op }, seconds);
+      }
     }
   }
 
@@ -207,9 +223,11 @@ class Duel {
     this.#progress.group(cellText(cell));
     for (let run = 0; run <= effort.runs; run++) {
       for (const { name, pid, client, runs } of sides) {
-        const warmUp = run === 0; // compiles the server's and the client's code, and finds the rate
+        const warmUp = run === 0; // and qemu-img's client learns how many requests make a run
         this.#progress.step(`${name} ${warmUp ? 'warm-up' : `${run} of ${effort.runs}`}`);
-        const seconds = warmUp ? Math.min(effort.seconds, WARM_UP_SECONDS_MAX) : effort.seconds;
+        const seconds = warmUp
+          ? Math.min(effort.seconds, CELL_WARM_UP_SECONDS_MAX)
+          : effort.seconds;
         const result = await measure(client, pid, cell, seconds);
         if (!warmUp) runs.push(result);
       }

@@ -1,6 +1,6 @@
 /**
- * The clients that put load on a server, each by itself a process: `qemu-img bench`, our own polling
- * front-end, and fio on the bare file.
+ * The clients that put load on a server, each by itself a process: `qemu-img bench`, our own
+ * polling front-end, and fio on the bare file.
  *
  * @module
  */

@@ -48,7 +48,7 @@ and prints a table. docs/performance.md says how to read it.
   --profiler NAME      perf (also sees the kernel) or cpu (V8's own); perf where it works
   --json FILE          writes all figures to a file
   --check              ends with status 1 when a bar is missed
-  --peer-root DIR      the folder with the newer Debian suite (~/.cache/vhost-user-test/forky)
+  --peer-root DIR      the folder with the newer Debian suite (forky/ in the peers' cache)
   --image-mib N        size of the image (256)
 `;
 
@@ -78,6 +78,11 @@ const CHUNK_BYTES = 2 ** 20;
 /** Other processes that keep more than this many CPUs busy spoil the figures. */
 const BUSY_CPUS_MAX = 0.2;
 
+/** Where the installer of the peers puts them. */
+function peerCache(): string {
+  return process.env.VHOST_USER_TEST_CACHE ?? `${homedir()}/.cache/vhost-user-test`;
+}
+
 type Values = ReturnType<
   typeof parseArgs<{ options: typeof OPTIONS; allowPositionals: true }>
 >['values'];
@@ -90,7 +95,7 @@ async function main(args: readonly string[]): Promise<number> {
     (values.help === true ? process.stdout : process.stderr).write(HELP);
     return values.help === true ? 0 : 2;
   }
-  const peerRoot = values['peer-root'] ?? `${homedir()}/.cache/vhost-user-test/forky`;
+  const peerRoot = values['peer-root'] ?? `${peerCache()}/forky`;
   if (!peerIsInstalled(peerRoot)) {
     throw optionError(`no qemu-storage-daemon in ${peerRoot}: run test/peers/install-debian.sh`);
   }
@@ -138,7 +143,7 @@ async function benchmark(values: Values, peerRoot: string, folder: string): Prom
   warnWhenBusy(machine, progress);
   const report = await runBlk(plan, progress);
   process.stdout.write(`${reportLines(plan, machine, report).join('\n')}\n`);
-  if (profiler !== null) process.stdout.write(`${profiler.advice}\n`);
+  if (profiler !== null) process.stdout.write(`${profiler.advice()}\n`);
   if (values.json !== undefined) writeFileSync(values.json, reportJson(plan, machine, report));
   return exitStatus(report, values.check === true);
 }
@@ -192,7 +197,7 @@ function positive(text: string | undefined, option: string): number | null {
   return value;
 }
 
-/** Makes the image, of random bytes so that no part of it is a hole, and a small file to look for. */
+/** Makes the image, of random bytes so that no part is a hole, and a small file to look for. */
 function makeImage(folder: string, mib: number): string {
   const image = `${folder}/image.raw`;
   const chunk = randomFillSync(Buffer.alloc(CHUNK_BYTES));

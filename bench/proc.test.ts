@@ -6,6 +6,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { cpuBetweenNs, hasListener, parseSchedstat, parseStat, parseStatus } from './proc.ts';
+import type { CpuSample } from './proc.ts';
+
+function sample(threads: Record<string, number>, coarseNs: number): CpuSample {
+  const entries = Object.entries(threads).map(([tid, ns]) => [Number(tid), ns] as const);
+  return { threads: new Map(entries), coarseNs };
+}
 
 describe('CPU time', () => {
   it('of a thread is the first number of its schedstat', () => {
@@ -18,14 +24,14 @@ describe('CPU time', () => {
   });
 
   it('between two samples is that of all threads, and of new ones from their start', () => {
-    const before = { threads: new Map([[1, 100], [2, 1000]]), coarseNs: 0 }; // prettier-ignore
-    const after = { threads: new Map([[1, 150], [2, 1000], [3, 7]]), coarseNs: 10_000_000 }; // prettier-ignore
+    const before = sample({ 1: 100, 2: 1000 }, 0);
+    const after = sample({ 1: 150, 2: 1000, 3: 7 }, 10_000_000);
     assert.equal(cpuBetweenNs(before, after), 57);
   });
 
   it('of a thread that has ended is taken from the coarse sum', () => {
-    const before = { threads: new Map([[1, 100], [2, 1000]]), coarseNs: 20_000_000 }; // prettier-ignore
-    const after = { threads: new Map([[1, 150]]), coarseNs: 50_000_000 };
+    const before = sample({ 1: 100, 2: 1000 }, 20_000_000);
+    const after = sample({ 1: 150 }, 50_000_000);
     assert.equal(cpuBetweenNs(before, after), 30_000_000);
     assert.equal(cpuBetweenNs(before, { ...after, coarseNs: 20_000_000 }), 50);
   });
@@ -33,8 +39,8 @@ describe('CPU time', () => {
 
 describe('memory', () => {
   it('is anonymous and file pages, without what is shared', () => {
-    const text =
-      'Name:\tnode\nVmRSS:\t   60 kB\nRssAnon:\t   20 kB\nRssFile:\t   30 kB\nRssShmem:\t   10 kB\n';
+    const lines = ['Name:\tnode', 'VmRSS:\t   60 kB', 'RssAnon:\t   20 kB', 'RssFile:\t   30 kB'];
+    const text = [...lines, 'RssShmem:\t   10 kB', ''].join('\n');
     assert.equal(parseStatus(text), 50 * 1024);
   });
 });

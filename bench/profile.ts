@@ -1,5 +1,6 @@
 /**
- * Profiles of our server while it is measured: V8's own, or those of `perf`, which also see the kernel.
+ * Profiles of our server while it is measured: V8's own, or those of `perf`, which also see the
+ * kernel.
  *
  * @module
  */
@@ -21,10 +22,10 @@ export interface Profiler {
   /** Begins with a server that runs; the returned function is called before it is stopped. */
   attach(pid: number, mode: Mode): Promise<() => Promise<void>>;
   /** Where the profiles are, for people. */
-  readonly advice: string;
+  advice(): string;
 }
 
-/** A profiler that writes to `folder`, which is made anew; `perf` when it works here, by default. */
+/** A profiler that writes to `folder`, made anew; `perf` when it works here, by default. */
 export async function createProfiler(
   folder: string,
   wanted: ProfilerName | null,
@@ -43,16 +44,18 @@ function cpuProfiler(folder: string): Profiler {
     name: 'cpu',
     nodeArgs: ['--cpu-prof', `--cpu-prof-dir=${folder}`],
     attach: () => Promise.resolve(() => Promise.resolve()),
-    advice: `profiles, one for each thread: ${folder}/*.cpuprofile (open them in Chrome's DevTools)`,
+    advice: () => `profiles, one a thread, for Chrome's DevTools: ${folder}/*.cpuprofile`,
   };
 }
 
 function perfProfiler(folder: string): Profiler {
+  const files: string[] = [];
   return {
     name: 'perf',
     nodeArgs: ['--perf-basic-prof'], // lets perf name compiled functions
     attach: (pid, mode) => {
       const file = `${folder}/${mode}.perf`;
+      files.push(file);
       const args = [
         'record',
         '-q',
@@ -67,7 +70,7 @@ function perfProfiler(folder: string): Profiler {
       const child = startProcess({ file: 'perf', args }, { stdio: 'ignore' });
       return Promise.resolve(() => stopProcess(child));
     },
-    advice: `profile: perf report --no-children -i ${folder}/native.perf`,
+    advice: () => files.map((file) => `profile: perf report --no-children -i ${file}`).join('\n'),
   };
 }
 
