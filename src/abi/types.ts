@@ -119,6 +119,9 @@ export interface OptionalConstants {
   readonly FALLOC_FL_ZERO_RANGE?: number;
   readonly RWF_DSYNC?: number;
   readonly RWF_NOWAIT?: number;
+  /** `f_type` of statfs(2) for file systems in memory. */
+  readonly TMPFS_MAGIC?: number;
+  readonly RAMFS_MAGIC?: number;
   readonly BLKGETSIZE64?: number;
   readonly BLKSSZGET?: number;
   readonly BLKDISCARD?: number;

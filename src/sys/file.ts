@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { constants as fsConstants, fstatSync, openSync } from 'node:fs';
+import { constants as fsConstants, fstatSync, openSync, statfsSync } from 'node:fs';
 import { VhostUserError, errorCode, errorMessage } from '../util/index.ts';
 import { abi } from './host.ts';
 import { ERRNO } from './errno.ts';
@@ -113,6 +113,27 @@ export function pwritev(fd: number, iov: number, iovCount: number, offset: numbe
 export function preadvCached(fd: number, iov: number, iovCount: number, offset: number): number {
   if (libc.preadv2 === null || optional.RWF_NOWAIT === undefined) return -EOPNOTSUPP;
   return orErrno(libc.preadv2(fd, iov, iovCount, offset, optional.RWF_NOWAIT));
+}
+
+/** Writes only what the page cache takes at once; see {@link preadvCached}. */
+export function pwritevCached(fd: number, iov: number, iovCount: number, offset: number): number {
+  if (libc.pwritev2 === null || optional.RWF_NOWAIT === undefined) return -EOPNOTSUPP;
+  return orErrno(libc.pwritev2(fd, iov, iovCount, offset, optional.RWF_NOWAIT));
+}
+
+/**
+ * Whether a file lives in memory, so that reading and writing it never waits for a device. False
+ * where the host does not say.
+ */
+export function isMemoryBacked(path: string): boolean {
+  const { TMPFS_MAGIC, RAMFS_MAGIC } = optional;
+  if (TMPFS_MAGIC === undefined) return false;
+  try {
+    const { type } = statfsSync(path);
+    return type === TMPFS_MAGIC || type === RAMFS_MAGIC;
+  } catch {
+    return false; // whoever opens the path says what is wrong with it
+  }
 }
 
 /** Makes written data durable: F_FULLFSYNC where fsync does not reach the medium, else fdatasync. */

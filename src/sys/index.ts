@@ -26,6 +26,7 @@ export {
   blockDeviceZero,
   dataSync,
   fileInfo,
+  isMemoryBacked,
   lockImage,
   openFile,
   pread,
@@ -34,6 +35,7 @@ export {
   punchHole,
   pwrite,
   pwritev,
+  pwritevCached,
   zeroRange,
 } from './file.ts';
 export type { FileInfo, OpenOptions } from './file.ts';

@@ -9,7 +9,7 @@ import { Notifier, NotifierConsumer } from '../../sys/index.ts';
 import { GuestMemory } from '../../memory/index.ts';
 import type { MemoryRegion } from '../../memory/index.ts';
 import { SplitVirtqueue } from '../../virtqueue/index.ts';
-import type { RingPlacement, RingState, Virtqueue, VirtqueueFault } from '../../virtqueue/index.ts';
+import type { RingPlacement, RingState, VirtqueueFault } from '../../virtqueue/index.ts';
 import { COUNTER } from '../device.ts';
 import type { DataPlane } from '../device.ts';
 import type { RingStart } from './queue-runner.ts';

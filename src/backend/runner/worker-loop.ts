@@ -57,9 +57,10 @@ export class WorkerLoop {
 
   /** Runs until the order `close`. */
   run(): void {
-    while (!this.#closing) {
+    for (;;) {
       this.#takeOrders();
-      if (this.#turn() > 0 || this.#closing) continue;
+      if (this.#closing) break;
+      if (this.#turn() > 0) continue;
       if (!this.#poll()) this.#sleep();
     }
     this.#plane.close?.();
@@ -124,7 +125,8 @@ export class WorkerLoop {
   #carryOut(order: WorkerOrder): unknown {
     switch (order.kind) {
       case 'features':
-        return this.#plane.featuresNegotiated?.(order.features);
+        this.#plane.featuresNegotiated?.(order.features);
+        return undefined;
       case 'memory':
         for (const ring of this.#rings.running) ring.paused = true;
         this.#drain(() => this.#rings.inFlight());
@@ -133,7 +135,8 @@ export class WorkerLoop {
         this.#kicked = true;
         return undefined;
       case 'start':
-        return this.#start(order.start);
+        this.#start(order.start);
+        return undefined;
       case 'stop':
         return this.#stop(this.#rings.ring(order.index));
       case 'enable':
@@ -141,12 +144,14 @@ export class WorkerLoop {
         this.#kicked = true;
         return undefined;
       case 'fd':
-        return this.#replaceFd(this.#rings.ring(order.index), order.which, order.fd);
+        this.#replaceFd(this.#rings.ring(order.index), order.which, order.fd);
+        return undefined;
       case 'kick':
         this.#kicked = true;
         return undefined;
       case 'control':
-        return this.#plane.control?.(order.message);
+        this.#plane.control?.(order.message);
+        return undefined;
       case 'close':
         for (const ring of [...this.#rings.running]) this.#stop(ring);
         this.#closing = true;

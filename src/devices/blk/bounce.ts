@@ -16,6 +16,14 @@ const ATTEMPTS_MAX = 1000;
 /** Zeroes to write from; touched by nobody else. */
 let zeroes: Mapping | null = null;
 
+/** What direct I/O needs. Plain data. */
+export interface DirectIo {
+  /** What offsets, lengths and addresses have to be a multiple of. */
+  readonly alignBytes: number;
+  /** The image through the page cache, for what is not aligned in it. */
+  readonly bufferedFd: number;
+}
+
 /** See the module. Owns its buffer. */
 export class Bounce {
   readonly #fd: number;
@@ -24,8 +32,8 @@ export class Bounce {
   readonly #memory: Mapping = mapAnonymous(BOUNCE_BYTES);
   readonly #bytes: Uint8Array;
 
-  constructor(options: { fd: number; bufferedFd: number; alignBytes: number }) {
-    this.#fd = options.fd;
+  constructor(fd: number, options: DirectIo) {
+    this.#fd = fd;
     this.#bufferedFd = options.bufferedFd;
     this.#alignBytes = options.alignBytes;
     this.#bytes = new Uint8Array(viewMemory(this.#memory.address, BOUNCE_BYTES));
@@ -64,18 +72,18 @@ export class Bounce {
   close(): void {
     this.#memory.unmap();
   }
+}
 
-  /** Writes zeroes to a range of a file; 0 or -errno. */
-  static writeZeroes(fd: number, offset: number, lengthBytes: number): number {
-    zeroes ??= mapAnonymous(BOUNCE_BYTES);
-    let attempts = 0;
-    for (let done = 0; done < lengthBytes;) {
-      const count = Math.min(BOUNCE_BYTES, lengthBytes - done);
-      const written = pwrite(fd, zeroes.address, count, offset + done);
-      if (written === EINTR && ++attempts < ATTEMPTS_MAX) continue;
-      if (written < 0) return written;
-      done += written;
-    }
-    return 0;
+/** Writes zeroes to a range of a file; 0 or -errno. */
+export function writeZeroes(fd: number, offset: number, lengthBytes: number): number {
+  zeroes ??= mapAnonymous(BOUNCE_BYTES);
+  let attempts = 0;
+  for (let done = 0; done < lengthBytes;) {
+    const count = Math.min(BOUNCE_BYTES, lengthBytes - done);
+    const written = pwrite(fd, zeroes.address, count, offset + done);
+    if (written === EINTR && ++attempts < ATTEMPTS_MAX) continue;
+    if (written < 0) return written;
+    done += written;
   }
+  return 0;
 }

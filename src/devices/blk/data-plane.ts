@@ -12,11 +12,13 @@ import { ERRNO, errnoName } from '../../sys/index.ts';
 import type { Chain, Virtqueue } from '../../virtqueue/index.ts';
 import { COUNTER } from '../../backend/index.ts';
 import type { DataPlane, DataPlaneContext, DataPlaneFactory } from '../../backend/index.ts';
-import { Bounce } from './bounce.ts';
+import { Bounce, writeZeroes } from './bounce.ts';
+import type { DirectIo } from './bounce.ts';
 import { RANGES_MAX, RANGE_SECTORS_MAX } from './config.ts';
 import { PENDING, RANGE_OP } from './engine/engine.ts';
-import type { BlkEngine } from './engine/engine.ts';
-import { preadEngine } from './engine/pread.ts';
+import type { BlkEngine, EngineImage } from './engine/engine.ts';
+import { CachedEngine } from './engine/cached.ts';
+import { PreadEngine } from './engine/pread.ts';
 import { UringEngine } from './engine/uring.ts';
 import {
   RANGE,
@@ -33,11 +35,9 @@ import { PHASE, RequestSlots } from './requests.ts';
 
 /** What the main thread hands over. Plain data; the fds stay the main thread's. */
 export interface BlkPlaneOptions {
-  readonly fd: number;
-  readonly bufferedFd: number;
-  readonly isDevice: boolean;
-  /** What direct I/O has to be aligned to; 0 without direct I/O. */
-  readonly alignBytes: number;
+  readonly image: EngineImage;
+  /** Null: through the page cache. */
+  readonly direct: DirectIo | null;
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly discard: boolean;
@@ -86,7 +86,7 @@ export class BlkDataPlane implements DataPlane {
     this.#sizeBytes = options.sizeBytes;
     this.#readOnly = options.readOnly;
     this.#slots = new RequestSlots(options.slotCount);
-    this.#bounce = options.alignBytes > 0 ? new Bounce(options) : null;
+    this.#bounce = options.direct === null ? null : new Bounce(options.image.fd, options.direct);
     new TextEncoder().encodeInto(options.serial, this.#id);
     this.#engine = this.#pickEngine(options);
   }
@@ -131,11 +131,14 @@ export class BlkDataPlane implements DataPlane {
 
   #pickEngine(options: BlkPlaneOptions): BlkEngine {
     const { uring } = this.#context.reactor;
-    if (uring === null || options.engine === 'pread') return preadEngine(options.isDevice);
+    const { engine, direct, image } = options;
+    const inMemory = image.inMemory && engine === 'auto';
+    if (uring === null || engine === 'pread' || inMemory) return new PreadEngine(image);
     const base = this.#context.reactor.onCompletion((slot, result) => {
       if (!this.#settle(slot, result)) this.#run(slot);
     });
-    return new UringEngine(uring, base, options.isDevice);
+    const cached = engine === 'auto' && direct === null;
+    return cached ? new CachedEngine(image, uring, base) : new UringEngine(image, uring, base);
   }
 
   /** Takes a request apart (section 5.2.6) and starts it, or answers it at once. */
@@ -243,16 +246,13 @@ export class BlkDataPlane implements DataPlane {
   /** Makes the next call of a request; its result, or PENDING. */
   #issue(slot: number): number {
     const slots = this.#slots;
-    const { fd } = this.#options;
     const phase = slots.phase[slot] as number;
     const done = slots.done[slot] as number;
     const offset = (slots.offset[slot] as number) + done;
     const rest = (slots.total[slot] as number) - done;
-    if (phase === PHASE.sync) return this.#engine.sync(slot, fd);
+    if (phase === PHASE.sync) return this.#engine.sync(slot);
     if (phase === PHASE.range) {
-      return rest === 0
-        ? 0
-        : this.#engine.range(slot, fd, slots.rangeOp[slot] as number, offset, rest);
+      return rest === 0 ? 0 : this.#engine.range(slot, slots.rangeOp[slot] as number, offset, rest);
     }
     const chain = slots.chain[slot] as Chain;
     const write = phase === PHASE.write;
@@ -260,20 +260,13 @@ export class BlkDataPlane implements DataPlane {
     const end = write ? chain.readableCount : chain.segmentCount;
     const skip = write ? REQUEST_HEADER.SIZE + done : done;
     const count = slots.fillIovecs(slot, first, end, skip, rest);
-    const address = slots.firstAddress(slot);
     const iov = slots.iovecAddress(slot);
     if (this.#bounce !== null && !this.#bounce.aligned(iov, count, offset, rest)) {
       return this.#bounce.transfer(chain, write, skip, offset, rest);
     }
-    if (count === 1) {
-      const bytes = slots.firstBytes(slot);
-      return write
-        ? this.#engine.write(slot, fd, address, bytes, offset)
-        : this.#engine.read(slot, fd, address, bytes, offset);
-    }
     return write
-      ? this.#engine.writev(slot, fd, iov, count, offset)
-      : this.#engine.readv(slot, fd, iov, count, offset);
+      ? this.#engine.write(slot, iov, count, offset)
+      : this.#engine.read(slot, iov, count, offset);
   }
 
   /** Takes the result of a call in; true when the request is finished. */
@@ -329,10 +322,10 @@ export class BlkDataPlane implements DataPlane {
 
   /** Writes zeroes where the file system has no call for that; 0 or -errno. */
   #writeZeroes(slot: number): number {
-    const { bufferedFd } = this.#options;
+    const { image, direct } = this.#options;
     const offset = this.#slots.offset[slot] as number;
     const total = this.#slots.total[slot] as number;
-    return Bounce.writeZeroes(bufferedFd, offset, total);
+    return writeZeroes(direct?.bufferedFd ?? image.fd, offset, total);
   }
 
   #fail(slot: number, what: string, result: number): boolean {

@@ -132,10 +132,12 @@ export class BlkDevice implements Device {
     const { readOnly, discard, serial, engine, threads, pollUs } = this.#settings;
     const queuesPerThread = Math.ceil(this.queueCount / threads);
     const options: BlkPlaneOptions = {
-      fd: this.#image.fd,
-      bufferedFd: this.#image.bufferedFd,
-      isDevice: this.#image.info.kind === 'block',
-      alignBytes,
+      image: {
+        fd: this.#image.fd,
+        isDevice: this.#image.info.kind === 'block',
+        inMemory: this.#image.inMemory,
+      },
+      direct: alignBytes === 0 ? null : { alignBytes, bufferedFd: this.#image.bufferedFd },
       sizeBytes: this.#sizeBytes,
       readOnly,
       discard,

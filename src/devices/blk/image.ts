@@ -4,7 +4,7 @@
  * @module
  */
 import { VhostUserError } from '../../util/index.ts';
-import { closeFd, fileInfo, lockImage, openFile } from '../../sys/index.ts';
+import { closeFd, fileInfo, isMemoryBacked, lockImage, openFile } from '../../sys/index.ts';
 import type { FileInfo } from '../../sys/index.ts';
 import { SECTOR_BYTES } from './layout.ts';
 
@@ -34,6 +34,8 @@ export class BlkImage {
   /** For requests that direct I/O cannot do; the same as `fd` without it. */
   readonly bufferedFd: number;
   readonly info: FileInfo;
+  /** It lives in memory: nothing ever waits for a device. */
+  readonly inMemory: boolean;
 
   /** @throws VhostUserError in words: `ERR_VHU_OPEN`, `ERR_VHU_BLK_IMAGE`, `ERR_VHU_BLK_LOCKED`. */
   constructor(options: ImageOptions) {
@@ -44,6 +46,7 @@ export class BlkImage {
     try {
       this.info = fileInfo(bufferedFd);
       checkKind(path, this.info);
+      this.inMemory = this.info.kind === 'file' && isMemoryBacked(path);
       if (options.lock) lock(path, bufferedFd, writable);
       this.fd = direct ? openFile(path, { writable, direct }) : bufferedFd;
     } catch (error) {

@@ -113,17 +113,6 @@ export class RequestSlots {
     return count;
   }
 
-  /** Address and length of the first entry of the slot's array. */
-  firstAddress(slot: number): number {
-    const at = slot * IOVECS_PER_CALL * (IOVEC_BYTES / 4);
-    const words = this.#iovecWords;
-    return (words[at] as number) + (words[at + 1] as number) * 0x1_0000_0000;
-  }
-
-  firstBytes(slot: number): number {
-    return this.#iovecWords[slot * IOVECS_PER_CALL * (IOVEC_BYTES / 4) + 2] as number;
-  }
-
   /** Unmaps the arrays; nothing is under way. */
   close(): void {
     this.#iovecs.unmap();

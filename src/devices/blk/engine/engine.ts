@@ -20,20 +20,25 @@ export const RANGE_OP = {
   zeroKeep: 2,
 } as const;
 
+/** The image as an engine needs it. Plain data. */
+export interface EngineImage {
+  readonly fd: number;
+  readonly isDevice: boolean;
+  /** It lives in memory: nothing ever waits for a device. */
+  readonly inMemory: boolean;
+}
+
 /**
  * One engine of one thread. Each call returns bytes or a negative errno, or {@link PENDING}: then the
  * result comes to the receiver that the engine was made with, under the request's slot.
  */
 export interface BlkEngine {
-  readonly name: 'io_uring' | 'pread';
-  /** Reads into one buffer. */
-  read(slot: number, fd: number, address: number, lengthBytes: number, offset: number): number;
-  write(slot: number, fd: number, address: number, lengthBytes: number, offset: number): number;
+  readonly name: string;
   /** Reads into the buffers of a `struct iovec` array, which stays until the result is there. */
-  readv(slot: number, fd: number, iov: number, iovCount: number, offset: number): number;
-  writev(slot: number, fd: number, iov: number, iovCount: number, offset: number): number;
+  read(slot: number, iov: number, iovCount: number, offset: number): number;
+  write(slot: number, iov: number, iovCount: number, offset: number): number;
   /** Makes written data durable. */
-  sync(slot: number, fd: number): number;
-  /** Discards or zeroes a range of a file; returns 0, or -EOPNOTSUPP where it cannot. */
-  range(slot: number, fd: number, op: number, offset: number, lengthBytes: number): number;
+  sync(slot: number): number;
+  /** Discards or zeroes a range of the image; 0, or -EOPNOTSUPP where that cannot be done. */
+  range(slot: number, op: number, offset: number, lengthBytes: number): number;
 }

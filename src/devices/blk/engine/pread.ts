@@ -1,43 +1,51 @@
 /**
- * The engine of every POSIX host: each call is carried out at once.
+ * The engine of every POSIX host: each call is carried out at once. Also the fastest one for an image in
+ * memory, where there is nothing to wait for.
  *
  * @module
  */
 import {
   blockDeviceZero,
   dataSync,
-  pread,
   preadv,
   punchHole,
-  pwrite,
   pwritev,
   zeroRange,
 } from '../../../sys/index.ts';
 import { RANGE_OP } from './engine.ts';
-import type { BlkEngine } from './engine.ts';
+import type { BlkEngine, EngineImage } from './engine.ts';
 
-/** See the module. `isDevice` says whether the image is a block device. */
-export function preadEngine(isDevice: boolean): BlkEngine {
-  return {
-    name: 'pread',
-    read: (_slot, fd, address, lengthBytes, offset) => pread(fd, address, lengthBytes, offset),
-    write: (_slot, fd, address, lengthBytes, offset) => pwrite(fd, address, lengthBytes, offset),
-    readv: (_slot, fd, iov, iovCount, offset) => preadv(fd, iov, iovCount, offset),
-    writev: (_slot, fd, iov, iovCount, offset) => pwritev(fd, iov, iovCount, offset),
-    sync: (_slot, fd) => dataSync(fd),
-    range: (_slot, fd, op, offset, lengthBytes) =>
-      isDevice ? deviceRange(fd, op, offset, lengthBytes) : fileRange(fd, op, offset, lengthBytes),
-  };
-}
+/** See the module. */
+export class PreadEngine implements BlkEngine {
+  readonly name = 'pread';
+  readonly #fd: number;
+  readonly #isDevice: boolean;
 
-/** Discards or zeroes a range of a block device, at once. */
-export function deviceRange(fd: number, op: number, offset: number, lengthBytes: number): number {
-  // A discarded block need not read as zeroes: zeroing never discards here.
-  return blockDeviceZero(fd, offset, lengthBytes, op !== RANGE_OP.discard);
-}
+  constructor(image: EngineImage) {
+    this.#fd = image.fd;
+    this.#isDevice = image.isDevice;
+  }
 
-function fileRange(fd: number, op: number, offset: number, lengthBytes: number): number {
-  return op === RANGE_OP.zeroKeep
-    ? zeroRange(fd, offset, lengthBytes)
-    : punchHole(fd, offset, lengthBytes);
+  read(_slot: number, iov: number, iovCount: number, offset: number): number {
+    return preadv(this.#fd, iov, iovCount, offset);
+  }
+
+  write(_slot: number, iov: number, iovCount: number, offset: number): number {
+    return pwritev(this.#fd, iov, iovCount, offset);
+  }
+
+  sync(): number {
+    return dataSync(this.#fd);
+  }
+
+  range(_slot: number, op: number, offset: number, lengthBytes: number): number {
+    const fd = this.#fd;
+    // A discarded block of a device need not read as zeroes: zeroing never discards there.
+    if (this.#isDevice) {
+      return blockDeviceZero(fd, offset, lengthBytes, op !== RANGE_OP.discard);
+    }
+    return op === RANGE_OP.zeroKeep
+      ? zeroRange(fd, offset, lengthBytes)
+      : punchHole(fd, offset, lengthBytes);
+  }
 }

@@ -4,10 +4,10 @@
  * @module
  */
 import { assert } from '../../../util/index.ts';
+import { blockDeviceZero } from '../../../sys/index.ts';
 import type { Uring } from '../../../sys/index.ts';
 import { PENDING, RANGE_OP } from './engine.ts';
-import type { BlkEngine } from './engine.ts';
-import { deviceRange } from './pread.ts';
+import type { BlkEngine, EngineImage } from './engine.ts';
 
 /** fallocate(2)'s modes, on the one system that has io_uring. */
 const FALLOC_FL_KEEP_SIZE = 1;
@@ -18,70 +18,56 @@ const ROOM = 'the submission queue has room after it was submitted';
 
 /** See the module. A request's `userData` is `base + slot`. */
 export class UringEngine implements BlkEngine {
-  readonly name = 'io_uring';
+  readonly name: string = 'io_uring';
   readonly #uring: Uring;
   readonly #base: number;
+  readonly #fd: number;
   readonly #isDevice: boolean;
 
-  constructor(uring: Uring, base: number, isDevice: boolean) {
+  constructor(image: EngineImage, uring: Uring, base: number) {
     this.#uring = uring;
     this.#base = base;
-    this.#isDevice = isDevice;
+    this.#fd = image.fd;
+    this.#isDevice = image.isDevice;
   }
 
-  read(slot: number, fd: number, address: number, lengthBytes: number, offset: number): number {
+  read(slot: number, iov: number, iovCount: number, offset: number): number {
     const uring = this.#uring;
-    if (!uring.prepRead(fd, address, lengthBytes, offset, this.#base + slot)) {
+    if (!uring.prepReadv(this.#fd, iov, iovCount, offset, this.#base + slot)) {
       uring.submit();
-      assert(uring.prepRead(fd, address, lengthBytes, offset, this.#base + slot), ROOM);
+      assert(uring.prepReadv(this.#fd, iov, iovCount, offset, this.#base + slot), ROOM);
     }
     return PENDING;
   }
 
-  write(slot: number, fd: number, address: number, lengthBytes: number, offset: number): number {
+  write(slot: number, iov: number, iovCount: number, offset: number): number {
     const uring = this.#uring;
-    if (!uring.prepWrite(fd, address, lengthBytes, offset, this.#base + slot)) {
+    if (!uring.prepWritev(this.#fd, iov, iovCount, offset, this.#base + slot)) {
       uring.submit();
-      assert(uring.prepWrite(fd, address, lengthBytes, offset, this.#base + slot), ROOM);
+      assert(uring.prepWritev(this.#fd, iov, iovCount, offset, this.#base + slot), ROOM);
     }
     return PENDING;
   }
 
-  readv(slot: number, fd: number, iov: number, iovCount: number, offset: number): number {
+  sync(slot: number): number {
     const uring = this.#uring;
-    if (!uring.prepReadv(fd, iov, iovCount, offset, this.#base + slot)) {
+    if (!uring.prepFsync(this.#fd, true, this.#base + slot)) {
       uring.submit();
-      assert(uring.prepReadv(fd, iov, iovCount, offset, this.#base + slot), ROOM);
+      assert(uring.prepFsync(this.#fd, true, this.#base + slot), ROOM);
     }
     return PENDING;
   }
 
-  writev(slot: number, fd: number, iov: number, iovCount: number, offset: number): number {
-    const uring = this.#uring;
-    if (!uring.prepWritev(fd, iov, iovCount, offset, this.#base + slot)) {
-      uring.submit();
-      assert(uring.prepWritev(fd, iov, iovCount, offset, this.#base + slot), ROOM);
+  range(slot: number, op: number, offset: number, lengthBytes: number): number {
+    if (this.#isDevice) {
+      return blockDeviceZero(this.#fd, offset, lengthBytes, op !== RANGE_OP.discard);
     }
-    return PENDING;
-  }
-
-  sync(slot: number, fd: number): number {
-    const uring = this.#uring;
-    if (!uring.prepFsync(fd, true, this.#base + slot)) {
-      uring.submit();
-      assert(uring.prepFsync(fd, true, this.#base + slot), ROOM);
-    }
-    return PENDING;
-  }
-
-  range(slot: number, fd: number, op: number, offset: number, lengthBytes: number): number {
-    if (this.#isDevice) return deviceRange(fd, op, offset, lengthBytes);
     const keep = op === RANGE_OP.zeroKeep;
     const mode = FALLOC_FL_KEEP_SIZE | (keep ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE);
     const uring = this.#uring;
-    if (!uring.prepFallocate(fd, mode, offset, lengthBytes, this.#base + slot)) {
+    if (!uring.prepFallocate(this.#fd, mode, offset, lengthBytes, this.#base + slot)) {
       uring.submit();
-      assert(uring.prepFallocate(fd, mode, offset, lengthBytes, this.#base + slot), ROOM);
+      assert(uring.prepFallocate(this.#fd, mode, offset, lengthBytes, this.#base + slot), ROOM);
     }
     return PENDING;
   }
