@@ -72,7 +72,7 @@ function fioJobs(filename: string, extra: readonly string[]): string {
   const small = 8;
   return [
     ...['[global]', `filename=${filename}`, 'rw=randwrite', 'randseed=20261123'],
-    ...['verify=crc32c', 'verify_fatal=1', 'group_reporting=1', ...extra],
+    ...['verify=crc32c', 'verify_fatal=1', 'verify_state_save=0', ...extra],
     ...['[small]', 'bsrange=512-8k', 'bs_unaligned=0', 'iodepth=64', 'cpus_allowed=0'],
     ...[`offset=${at}M`, `size=${small}M`],
     ...['[large]', 'bsrange=64k-1M', 'blockalign=64k', 'iodepth=16', 'cpus_allowed=1'],
