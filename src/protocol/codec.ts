@@ -7,7 +7,7 @@ import { VhostUserError } from '../util/index.ts';
 import { FLAG, HEADER, encodeHeader } from './header.ts';
 import { messageName, messageRow } from './messages.ts';
 import type { Channel, FdRule, MessageRow } from './messages.ts';
-import { PAYLOAD, decodePayload, encodePayload, payloadBytes } from './payload.ts';
+import { decodePayload, encodePayload, payloadBytes } from './payload.ts';
 import type { FieldValues, PayloadKind } from './payload.ts';
 import type { Payloads } from './types.ts';
 
@@ -111,9 +111,4 @@ function checkFds(name: string, rule: FdRule, values: FieldValues, got: number):
     `${name} wants ${want} file descriptors, got ${String(got)}` +
       (rule === 'per-region' ? ': one for each memory region' : ''),
   );
-}
-
-/** Whether the layout of a kind has a variable length; for documentation. */
-export function isVariable(kind: PayloadKind): boolean {
-  return PAYLOAD[kind].tail !== undefined;
 }

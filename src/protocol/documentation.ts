@@ -84,9 +84,10 @@ function sizeText(layout: PayloadLayout): string {
   const fixed = acceptedFromBytes === undefined ? '' : `${String(acceptedFromBytes)} to `;
   if (tail === undefined) return `${fixed}${String(sizeBytes)}`;
   if (tail.kind === 'u64s') return String(sizeBytes + 8 * tail.count);
-  return tail.kind === 'bytes'
+  if (tail.kind === 'records') return `${String(sizeBytes)} + n × ${String(tail.sizeBytes)}`;
+  return tail.lengthBytes === undefined
     ? `${String(sizeBytes)} + n`
-    : `${String(sizeBytes)} + n × ${String(tail.sizeBytes)}`;
+    : String(sizeBytes + tail.lengthBytes);
 }
 
 function fieldText(layout: PayloadLayout): string {

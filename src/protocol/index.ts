@@ -4,7 +4,7 @@
  *
  * @module
  */
-export { decodeMessage, decodeReply, decodeRequest, encodeMessage, isVariable } from './codec.ts';
+export { decodeMessage, decodeReply, decodeRequest, encodeMessage } from './codec.ts';
 export type { EncodeOptions } from './codec.ts';
 export { renderProtocolPage, unusedPayloads } from './documentation.ts';
 export {
@@ -38,7 +38,14 @@ export {
   messageRow,
 } from './messages.ts';
 export type { Channel, FdRule, MessageRow } from './messages.ts';
-export { CONFIG_BYTES_MAX, MEM_TABLE_REGIONS_MAX, PAYLOAD, SHMEM_REGIONS_MAX } from './payload.ts';
+export {
+  CONFIG_BYTES_MAX,
+  GPU_CURSOR_BYTES,
+  MEM_TABLE_REGIONS_MAX,
+  PAYLOAD,
+  SHMEM_REGIONS_MAX,
+  UUID_BYTES,
+} from './payload.ts';
 export type { FieldRow, FieldType, PayloadKind, PayloadLayout, Tail } from './payload.ts';
 export { DEFAULT_PROFILE, profile } from './profile.ts';
 export type { Profile, ProfileName } from './profile.ts';

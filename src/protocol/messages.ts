@@ -185,7 +185,7 @@ export const FRONTEND_MESSAGES: readonly MessageRow[] = [
     gate: 'CRYPTO_SESSION',
   }),
   frontend('CLOSE_CRYPTO_SESSION', 'u64', { gate: 'CRYPTO_SESSION' }),
-  frontend('POSTCOPY_ADVISE', 'none', { reply: 'u64', replyFds: ONE_FD, gate: 'PAGEFAULT' }),
+  frontend('POSTCOPY_ADVISE', 'none', { reply: 'none', replyFds: ONE_FD, gate: 'PAGEFAULT' }),
   frontend('POSTCOPY_LISTEN', 'none', { gate: 'PAGEFAULT' }),
   frontend('POSTCOPY_END', 'none', { reply: 'u64', gate: 'PAGEFAULT' }),
   frontend('GET_INFLIGHT_FD', 'inflight', {
@@ -203,7 +203,7 @@ export const FRONTEND_MESSAGES: readonly MessageRow[] = [
   frontend('SET_STATUS', 'u64', { gate: 'STATUS' }),
   frontend('GET_STATUS', 'none', { reply: 'u64', gate: 'STATUS' }),
   frontend('GET_SHARED_OBJECT', 'sharedObject', {
-    reply: 'none',
+    reply: 'ignored',
     replyFds: MAYBE_FD,
     gate: 'SHARED_OBJECT',
   }),

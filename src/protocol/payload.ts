@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { VhostUserError } from '../util/index.ts';
+import { VhostUserError, assert } from '../util/index.ts';
 
 /** `u53`: 64 bits on the wire, an address or a size that has to be below 2^53; `u64`: a bigint. */
 export type FieldType = 'u8' | 'u16' | 'u32' | 'i32' | 'u53' | 'u64';
@@ -15,7 +15,14 @@ export type FieldRow = readonly [name: string, at: number, type: FieldType];
 
 /** What follows the fields: nothing, bytes, or records. */
 export type Tail =
-  | { readonly kind: 'bytes'; readonly name: string; readonly countField?: string }
+  | {
+      readonly kind: 'bytes';
+      readonly name: string;
+      /** The field that says how many. */
+      readonly countField?: string;
+      /** How many there always are. */
+      readonly lengthBytes?: number;
+    }
   | {
       readonly kind: 'records';
       readonly name: string;
@@ -50,6 +57,10 @@ const MEMORY_REGION_FIELDS: readonly FieldRow[] = [
 export const CONFIG_BYTES_MAX = 256;
 /** Most regions in SET_MEM_TABLE: the specification draws 8. */
 export const MEM_TABLE_REGIONS_MAX = 8;
+/** Bytes of a UUID. */
+export const UUID_BYTES = 16;
+/** A cursor has 64 × 64 pixels of 4 bytes. */
+export const GPU_CURSOR_BYTES: number = 64 * 64 * 4;
 /** VIRTIO shared memory regions that GET_SHMEM_CONFIG describes. */
 export const SHMEM_REGIONS_MAX = 256;
 
@@ -140,7 +151,13 @@ export const PAYLOAD: Readonly<Record<PayloadKind, PayloadLayout>> = {
     acceptedFromBytes: 20,
   },
   cryptoSession: { fields: [], sizeBytes: 0, tail: { kind: 'bytes', name: 'bytes' } },
-  sharedObject: { fields: [], sizeBytes: 0, tail: { kind: 'bytes', name: 'uuid' } },
+  sharedObject: {
+    fields: [],
+    sizeBytes: 0,
+    tail: { kind: 'bytes', name: 'uuid', lengthBytes: UUID_BYTES },
+  },
+  /** Nothing, by the specification; libvhost-user sends the bytes of the request back. */
+  ignored: { fields: [], sizeBytes: 0, tail: { kind: 'bytes', name: 'bytes' } },
   deviceState: {
     fields: [
       ['direction', 0, 'u32'],
@@ -183,7 +200,7 @@ export const PAYLOAD: Readonly<Record<PayloadKind, PayloadLayout>> = {
       ['hotY', 16, 'u32'],
     ],
     sizeBytes: 20,
-    tail: { kind: 'bytes', name: 'pixels' },
+    tail: { kind: 'bytes', name: 'pixels', lengthBytes: GPU_CURSOR_BYTES },
   },
   gpuScanout: {
     fields: [
@@ -256,6 +273,7 @@ export type PayloadKind =
   | 'inflight'
   | 'cryptoSession'
   | 'sharedObject'
+  | 'ignored'
   | 'deviceState'
   | 'shmemConfig'
   | 'shmemMap'
@@ -284,6 +302,8 @@ export function encodePayload(kind: PayloadKind, values: FieldValues, view: Data
   if (tail === undefined) return;
   if (tail.kind === 'bytes') {
     const bytes = values[tail.name] as Uint8Array;
+    const right = tail.lengthBytes ?? bytes.length;
+    assert(bytes.length === right, 'bytes of a fixed length have that length');
     new Uint8Array(view.buffer, view.byteOffset).set(bytes, sizeBytes);
     if (tail.countField !== undefined) writeCount(fields, tail.countField, bytes.length, view);
   } else if (tail.kind === 'u64s') {
@@ -330,9 +350,11 @@ function readTail(
   const rest = bytes.length - start;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (tail.kind === 'bytes') {
-    const count = tail.countField === undefined ? rest : (values[tail.countField] as number);
+    const { countField, lengthBytes = rest } = tail;
+    const count = countField === undefined ? lengthBytes : (values[countField] as number);
     if (count !== rest) {
-      throw sizeError(message, bytes.length, `${String(start + count)} bytes, by its own count`);
+      const why = countField === undefined ? '' : ', by its own count';
+      throw sizeError(message, bytes.length, `${String(start + count)} bytes${why}`);
     }
     return bytes.slice(start);
   }

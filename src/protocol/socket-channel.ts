@@ -108,7 +108,10 @@ export class SocketChannel {
       if (sent === -EAGAIN) break;
       if (sent < 0) {
         this.#end(
-          new VhostUserError('ERR_VHU_SEND', `sending to the peer: ${errnoName(-sent)}: it is gone`),
+          new VhostUserError(
+            'ERR_VHU_SEND',
+            `sending to the peer: ${errnoName(-sent)}: it is gone`,
+          ),
         );
         return;
       }

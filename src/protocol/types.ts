@@ -58,6 +58,7 @@ export interface Payloads {
   };
   readonly cryptoSession: { readonly bytes: Uint8Array };
   readonly sharedObject: { readonly uuid: Uint8Array };
+  readonly ignored: { readonly bytes: Uint8Array };
   readonly deviceState: { readonly direction: number; readonly phase: number };
   readonly shmemConfig: { readonly count: number; readonly sizes: readonly bigint[] };
   readonly shmemMap: {
