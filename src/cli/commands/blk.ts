@@ -1,0 +1,166 @@
+/**
+ * `vhost-user blk`: a disk out of a raw image or a block device.
+ *
+ * @module
+ */
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { UsageError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { addLogOptions, octalMode, serialNumber, wholeNumber } from '../options.ts';
+import type { LogFormat } from '../options.ts';
+import type { LogLevel } from '../../backend/index.ts';
+
+/** What the command line says, by commander's names. */
+export interface BlkCommandOptions {
+  readonly blkFile?: string;
+  readonly readOnly?: boolean;
+  readonly serial?: string;
+  readonly direct?: boolean;
+  readonly engine?: 'auto' | 'io_uring' | 'pread';
+  readonly blockSize?: number;
+  readonly discard: boolean;
+  readonly lock: boolean;
+  readonly socketPath?: string;
+  readonly socketMode?: number;
+  readonly connect?: boolean;
+  readonly fd?: number;
+  readonly numQueues?: number;
+  readonly queueSize?: number;
+  readonly threads?: number;
+  readonly pollUs?: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+}
+
+const HELP = 'vhost-user blk --help';
+
+/** Adds the command to the program. */
+export function addBlkCommand(program: Command): Command {
+  const command = program
+    .command('blk')
+    .summary('serve a disk')
+    .description(
+      'Serves a raw image file or a block device as a virtio disk to a virtual machine, over a ' +
+        'vhost-user socket.',
+    )
+    .argument('[IMAGE]', 'the image file or block device')
+    .showHelpAfterError(`Try '${HELP}'.`);
+  addImageOptions(command);
+  addSocketOptions(command);
+  addQueueOptions(command);
+  addLogOptions(command);
+  return command
+    .addOption(
+      new Option(
+        '--print-capabilities',
+        'print what this program can do, as JSON, and exit',
+      ).helpGroup('Information:'),
+    )
+    .optionsGroup('Information:')
+    .helpOption('-h, --help', 'show this help')
+    .action(serveBlk);
+}
+
+function addImageOptions(command: Command): void {
+  command
+    .optionsGroup('Image:')
+    .option('--blk-file <PATH>', 'the same as IMAGE')
+    .option('--read-only', 'the guest may not write')
+    .addOption(
+      new Option(
+        '--serial <TEXT>',
+        'the serial number that the guest sees, up to 20 bytes',
+      ).argParser(serialNumber),
+    )
+    .option('--direct', "read and write past this host's page cache")
+    .addOption(
+      new Option(
+        '--engine <NAME>',
+        'how files are read and written (default: the fastest here)',
+      ).choices(['auto', 'io_uring', 'pread']),
+    )
+    .addOption(
+      new Option(
+        '--block-size <BYTES>',
+        "the guest's logical block (default: the image's own)",
+      ).argParser(wholeNumber(LIMITS.blockBytes)),
+    )
+    .option('--no-discard', 'do not let the guest give space back')
+    .option('--no-lock', 'do not lock the image against other programs');
+}
+
+function addSocketOptions(command: Command): void {
+  command
+    .optionsGroup('Socket (one of --socket-path, --fd, or activation by systemd or launchd):')
+    .option('--socket-path <PATH>', 'listen there for a front-end')
+    .addOption(
+      new Option('--socket-mode <MODE>', 'permissions of the socket, in octal (default: umask)')
+        .argParser(octalMode)
+        .conflicts(['fd', 'connect']),
+    )
+    .addOption(
+      new Option(
+        '--connect',
+        'connect to a front-end that listens on PATH, again and again',
+      ).conflicts('fd'),
+    )
+    .addOption(
+      new Option('--fd <N>', 'a socket left open by the parent process, listening or connected')
+        .argParser(wholeNumber(LIMITS.fd))
+        .conflicts('socketPath'),
+    );
+}
+
+function addQueueOptions(command: Command): void {
+  command
+    .optionsGroup('Queues and threads:')
+    .addOption(
+      new Option(
+        '--num-queues <N>',
+        'virtqueues; at least as many as QEMU wants (default: 1)',
+      ).argParser(wholeNumber(LIMITS.queueCount)),
+    )
+    .addOption(
+      new Option('--queue-size <N>', 'the longest queue, a power of two (default: 1024)').argParser(
+        wholeNumber(LIMITS.queueSize),
+      ),
+    )
+    .addOption(
+      new Option('--threads <N>', 'threads that serve the queues (default: 1)').argParser(
+        wholeNumber(LIMITS.threads),
+      ),
+    )
+    .addOption(
+      new Option(
+        '--poll-us <N>',
+        'poll so many microseconds before sleeping (default: 32)',
+      ).argParser(wholeNumber(LIMITS.pollUs)),
+    );
+}
+
+async function serveBlk(image: string | undefined, options: BlkCommandOptions): Promise<void> {
+  const path = imagePath(image, options.blkFile);
+  const { numQueues = 1, threads = 1 } = options;
+  if (threads > numQueues) {
+    throw new UsageError(
+      `--threads ${threads} and --num-queues ${numQueues}: a thread without a queue has no work, ` +
+        `so give --num-queues ${threads} at least`,
+      HELP,
+    );
+  }
+  // What serves is loaded now, so that wrong usage and help are quick.
+  const { serveOneBlk } = await import('../serve-blk.ts');
+  process.exitCode = await serveOneBlk(path, options, HELP);
+}
+
+function imagePath(image: string | undefined, blkFile: string | undefined): string {
+  if (image !== undefined && blkFile !== undefined && image !== blkFile) {
+    throw new UsageError(`IMAGE is ${image} and --blk-file is ${blkFile}: give one of them`, HELP);
+  }
+  const path = image ?? blkFile;
+  if (path === undefined || path === '') {
+    throw new UsageError('which image? Give the path of a raw image or a block device', HELP);
+  }
+  return path;
+}

@@ -1,0 +1,94 @@
+/**
+ * What comes after the options in a help text: examples that work when they are pasted.
+ *
+ * @module
+ */
+import { ELSEWHERE_NOTES, qemuBlkLines } from './qemu.ts';
+import type { QemuHost } from './qemu.ts';
+
+/** An example: what it does, and the command with its continuation lines. */
+export interface Example {
+  readonly title: string;
+  readonly lines: readonly string[];
+}
+
+const WIDTH = 78;
+const SOCKET = '/tmp/disk.sock';
+
+/** Examples of `vhost-user blk` on a host. */
+export function blkExamples(host: QemuHost): Example[] {
+  const disk = { socketPath: SOCKET, queueCount: 1 };
+  return [
+    { title: 'Make a disk of 1 GiB:', lines: [host.makeImage] },
+    { title: 'Serve it:', lines: [`vhost-user blk /tmp/disk.img --socket-path ${SOCKET}`] },
+    {
+      title: `Attach it to a guest of QEMU on ${host.name}, in another terminal:`,
+      lines: qemuBlkLines(host, disk),
+    },
+    {
+      title: 'Serve it to several guests, one after the other, without writing to it:',
+      lines: [`vhost-user blk /tmp/disk.img --socket-path ${SOCKET} --read-only`],
+    },
+    {
+      title: 'Four queues on two threads, past the page cache:',
+      lines: [
+        `vhost-user blk /tmp/disk.img --socket-path ${SOCKET}`,
+        '--num-queues 4 --threads 2 --direct',
+      ],
+    },
+  ];
+}
+
+/** Examples of `vhost-user run`. */
+export const RUN_EXAMPLES: readonly Example[] = [
+  {
+    title: 'Write a configuration:',
+    lines: [
+      "printf '%s\\n' 'devices:' '  - type: blk' '    image: disk.img'",
+      "'    socket-path: disk.sock' > /tmp/vms.yaml",
+    ],
+  },
+  { title: 'Check it:', lines: ['vhost-user run --check /tmp/vms.yaml'] },
+  { title: 'Serve its devices:', lines: ['vhost-user run /tmp/vms.yaml'] },
+  {
+    title: 'Let an editor check it while you write:',
+    lines: ['vhost-user run --print-schema > /tmp/vhost-user.schema.json'],
+  },
+];
+
+/** Examples of the whole program. */
+export const PROGRAM_EXAMPLES: readonly Example[] = [
+  { title: 'All about disks, with the QEMU command line:', lines: ['vhost-user blk --help'] },
+  { title: 'Completions in this shell:', lines: ['eval "$(vhost-user completion bash)"'] },
+];
+
+/** The examples as the end of a help text. */
+export function examplesText(examples: readonly Example[], notes: readonly string[] = []): string {
+  const parts = ['', 'Examples:'];
+  for (const { title, lines } of examples) {
+    parts.push(`  ${title}`, `    ${lines.join(' \\\n      ')}`, '');
+  }
+  for (const note of notes) parts.push(...wrap(note, WIDTH), '');
+  return parts.slice(0, -1).join('\n');
+}
+
+/** The end of the help text of `vhost-user blk`. */
+export function blkHelp(host: QemuHost): string {
+  return examplesText(blkExamples(host), host.complete ? [] : ELSEWHERE_NOTES);
+}
+
+/** Breaks a paragraph into lines. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  lines.push(line);
+  return lines;
+}

@@ -1,0 +1,76 @@
+#!/usr/bin/env node
+/**
+ * The program `vhost-user`. Under the name `vhost-user-blk` (a link to it) it is `vhost-user blk`, since
+ * the description files of QEMU's management software have no room for a word before the options.
+ *
+ * @module
+ */
+import { basename } from 'node:path';
+import { CommanderError } from 'commander';
+import { errorCode } from '../util/index.ts';
+import { CAPABILITIES, capabilitiesAnswer } from './capabilities.ts';
+import { EXIT, errorText, exitCodeOf } from './errors.ts';
+import { PROGRAM, addExamples, buildProgram } from './program.ts';
+import { programVersion } from './version.ts';
+
+const args = argumentsOf(process.argv);
+const debug = wantsDebug(args);
+
+process.on('uncaughtException', fail).on('unhandledRejection', fail);
+// Who reads our output may stop when it has seen enough: `vhost-user man | head`.
+process.stdout.on('error', (error) => {
+  if (errorCode(error) === 'EPIPE') process.exit(EXIT.OK);
+  fail(error);
+});
+
+try {
+  process.exitCode = EXIT.OK;
+  await run(args);
+} catch (error) {
+  fail(error);
+}
+// Threads and sockets of a device that would not end must not keep the program.
+process.exit();
+
+async function run(words: readonly string[]): Promise<void> {
+  const capabilities = capabilitiesAnswer(words);
+  if (capabilities !== null) {
+    process.stdout.write(capabilities);
+    return;
+  }
+  if (words.length === 1 && ['--version', '-V'].includes(words[0] ?? '')) {
+    process.stdout.write(`${PROGRAM} ${programVersion()}\n`);
+    return;
+  }
+  const program = buildProgram();
+  if (words.some((word) => ['-h', '--help', 'help'].includes(word))) await addExamples(program);
+  try {
+    await program.parseAsync(words, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // The text is printed already; what was asked for (help) is no failure.
+    process.exitCode = error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
+  }
+}
+
+/** The words after the program, with the command that its name stands for. */
+function argumentsOf(argv: readonly string[]): string[] {
+  const name = basename(argv[1] ?? '').replace(`${PROGRAM}-`, '');
+  const words = argv.slice(2);
+  return Object.hasOwn(CAPABILITIES, name) ? [name, ...words] : words;
+}
+
+function wantsDebug(words: readonly string[]): boolean {
+  const at = words.indexOf('--log-level');
+  return words.includes('--log-level=debug') || (at >= 0 && words[at + 1] === 'debug');
+}
+
+/** Ends the program with an error in words. */
+function fail(error: unknown): never {
+  try {
+    process.stderr.write(errorText(PROGRAM, error, debug));
+  } catch {
+    // Nobody is there to read it.
+  }
+  process.exit(exitCodeOf(error));
+}

@@ -1,0 +1,214 @@
+/**
+ * Manual pages in roff, written from the same tree as the help texts. Nothing in them depends on the
+ * host that they are made on.
+ *
+ * @module
+ */
+import type { Command, Option } from 'commander';
+import { PROGRAM_EXAMPLES, RUN_EXAMPLES, blkExamples } from './help.ts';
+import type { Example } from './help.ts';
+import { ELSEWHERE_NOTES, qemuBlkLines, qemuHost } from './qemu.ts';
+
+const ALWAYS = (): boolean => true;
+
+/** All pages by file name. */
+export function manPages(program: Command, version: string): Map<string, string> {
+  const blk = program.commands.find((command) => command.name() === 'blk');
+  const pages = new Map([['vhost-user.1', programPage(program, version)]]);
+  if (blk !== undefined) pages.set('vhost-user-blk.1', blkPage(blk, version));
+  return pages;
+}
+
+function programPage(program: Command, version: string): string {
+  const commands = program.createHelp().visibleCommands(program);
+  const rest = commands.filter((command) => !['blk', 'help'].includes(command.name()));
+  return join([
+    ...header('vhost-user', version),
+    '.SH NAME',
+    'vhost-user \\- virtual devices for virtual machines',
+    '.SH SYNOPSIS',
+    ...commands.map((command) => synopsis('vhost-user', command)).flatMap(broken),
+    '.SH DESCRIPTION',
+    escape(program.description()),
+    'A virtual machine monitor, such as QEMU, attaches to the socket and hands over the memory of its',
+    'guest; this program serves the requests of the guest.',
+    '.SH COMMANDS',
+    '.TP',
+    '.B blk',
+    'Serve a disk. See',
+    '.BR vhost-user-blk (1).',
+    ...rest.flatMap(commandSection),
+    '.SH CONFIGURATION FILE',
+    'The file of',
+    '.B vhost-user run',
+    'is YAML or JSON. Settings of a device have the names of the options of its command, without the',
+    'dashes; what an option switches off is a setting that is false.',
+    ...verbatim(CONFIG_EXAMPLE),
+    ...examples([...PROGRAM_EXAMPLES, ...RUN_EXAMPLES]),
+    ...ending('.BR vhost-user-blk (1),\n.BR qemu (1)'),
+  ]);
+}
+
+const CONFIG_EXAMPLE: readonly string[] = [
+  'log-level: info',
+  'devices:',
+  '  - type: blk',
+  '    name: root',
+  '    image: root.img',
+  '    socket-path: /run/vms/root.sock',
+  '  - type: blk',
+  '    name: data',
+  '    image: data.img',
+  '    read-only: true',
+  '    num-queues: 2',
+  '    discard: false',
+  '    activation: data      # FileDescriptorName= of a systemd socket',
+];
+
+function blkPage(blk: Command, version: string): string {
+  const linux = qemuHost('linux', 'x64', ALWAYS);
+  const mac = qemuHost('darwin', 'arm64', ALWAYS);
+  const disk = { socketPath: '/tmp/disk.sock', queueCount: 1 };
+  return join([
+    ...header('vhost-user-blk', version),
+    '.SH NAME',
+    'vhost-user-blk \\- a disk for virtual machines',
+    '.SH SYNOPSIS',
+    '.B vhost-user blk',
+    '[\\fIOPTION\\fR]... \\fIIMAGE\\fR',
+    '.br',
+    '.B vhost-user-blk',
+    '[\\fIOPTION\\fR]... \\fIIMAGE\\fR',
+    '.SH DESCRIPTION',
+    escape(blk.description()),
+    'One virtual machine after the other may attach. The program stays in the foreground.',
+    ...optionSections(blk),
+    '.SH SIGNALS',
+    '.TP',
+    '.BR SIGTERM ,\\  SIGINT',
+    'End: the requests that are under way are completed, and the socket is removed.',
+    '.TP',
+    '.B SIGHUP',
+    'Look again how large the image is, and tell the guest.',
+    ...examples(blkExamples(linux)),
+    '.PP',
+    'With QEMU on macOS:',
+    ...verbatim([qemuBlkLines(mac, disk).join(' \\\n  ')]),
+    ...ELSEWHERE_NOTES.flatMap((note) => ['.PP', escape(note)]),
+    ...ending('.BR vhost-user (1),\n.BR qemu (1)'),
+  ]);
+}
+
+function header(name: string, version: string): string[] {
+  return [
+    `.\\" Made by 'vhost-user man --dir man' from the command line's own tree; do not edit.`,
+    `.TH ${name.toUpperCase().replaceAll('-', '\\-')} 1 "" "vhost-user ${version}" "User Commands"`,
+  ];
+}
+
+function synopsis(program: string, command: Command): string {
+  const name = escape(`${program} ${command.name()}`);
+  const usage = command.usage().replace('[options]', '[OPTION]...').replace(/[<>]/g, '');
+  return `\\fB${name}\\fR ${escape(usage)}`;
+}
+
+function broken(line: string): string[] {
+  return [line, '.br'];
+}
+
+function commandSection(command: Command): string[] {
+  const lines = ['.TP', `.B ${escape(command.name())}`, escape(command.description())];
+  const options = optionsOf(command).filter((option) => option.long !== '--help');
+  if (options.length === 0) return lines;
+  return [...lines, '.RS', ...options.flatMap(optionLines), '.RE'];
+}
+
+/** The options under the headings that the help text has. */
+function optionSections(command: Command): string[] {
+  const groups = new Map<string, Option[]>();
+  for (const option of optionsOf(command)) {
+    const heading = (option.helpGroupHeading ?? 'Options:').replace(/:$/, '');
+    groups.set(heading, [...(groups.get(heading) ?? []), option]);
+  }
+  const sections = [...groups].flatMap(([heading, options]) => {
+    return [`.SS ${escape(heading)}`, ...options.flatMap(optionLines)];
+  });
+  return ['.SH OPTIONS', ...sections];
+}
+
+function optionLines(option: Option): string[] {
+  const flags = option.flags.replace(/<([^>]+)>/, '\\fI$1\\fR').replaceAll('-', '\\-');
+  const choices = option.argChoices === undefined ? '' : ` One of ${option.argChoices.join(', ')}.`;
+  const value: unknown = option.defaultValue;
+  const standard = typeof value === 'string' ? ` Default: ${value}.` : '';
+  return [
+    '.TP',
+    `\\fB${flags}\\fR`,
+    escape(`${sentence(option.description)}${choices}${standard}`),
+  ];
+}
+
+function examples(list: readonly Example[]): string[] {
+  const lines = list.flatMap(({ title, lines: command }) => {
+    return ['.PP', escape(title), ...verbatim([command.join(' \\\n  ')])];
+  });
+  return ['.SH EXAMPLES', ...lines];
+}
+
+function verbatim(lines: readonly string[]): string[] {
+  return [
+    '.PP',
+    '.RS 4',
+    '.nf',
+    ...lines.flatMap((line) => line.split('\n')).map(escape),
+    '.fi',
+    '.RE',
+  ];
+}
+
+function ending(seeAlso: string): string[] {
+  return [
+    '.SH EXIT STATUS',
+    '.TP',
+    '.B 0',
+    'All went well, or a signal asked for the end.',
+    '.TP',
+    '.B 1',
+    'Something failed: the text on stderr says what, and what to do about it.',
+    '.TP',
+    '.B 2',
+    'The command line or the configuration file is wrong; nothing was started.',
+    '.SH ENVIRONMENT',
+    '.TP',
+    '.BR LISTEN_FDS ", " LISTEN_PID ", " LISTEN_FDNAMES',
+    'Sockets that systemd has opened, when neither a path nor a descriptor is given.',
+    '.TP',
+    '.B NO_COLOR',
+    'When it is not empty, the log on a terminal has no colours.',
+    '.SH SEE ALSO',
+    seeAlso,
+  ];
+}
+
+function optionsOf(command: Command): Option[] {
+  return command.createHelp().visibleOptions(command);
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+}
+
+/** Text as roff prints it: backslashes and dashes are meant, and no line begins with a control. */
+function escape(text: string): string {
+  // Quotes and tildes would become typographic ones, which no shell takes.
+  const plain = text
+    .replaceAll('\\', '\\e')
+    .replaceAll('-', '\\-')
+    .replaceAll("'", '\\(aq')
+    .replaceAll('~', '\\(ti');
+  return plain.startsWith('.') ? `\\&${plain}` : plain;
+}
+
+function join(lines: readonly string[]): string {
+  return `${lines.join('\n')}\n`;
+}

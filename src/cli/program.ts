@@ -1,0 +1,57 @@
+/**
+ * The command line as a tree: what help, completions and manual pages are made from.
+ *
+ * This file and `commands/` are all that is loaded to read a command line; what a command needs to do
+ * its work it loads itself.
+ *
+ * @module
+ */
+import { Command } from 'commander';
+import { addBlkCommand } from './commands/blk.ts';
+import { addCompletionCommand } from './commands/completion.ts';
+import { addDescriptionCommand } from './commands/description.ts';
+import { addManCommand } from './commands/man.ts';
+import { addRunCommand } from './commands/run.ts';
+
+/** The name under which the program is known. */
+export const PROGRAM = 'vhost-user';
+
+/** Makes the tree. Errors are thrown as CommanderError, with their text already printed. */
+export function buildProgram(): Command {
+  const program = new Command(PROGRAM)
+    .description('Virtual devices for virtual machines, over vhost-user sockets.')
+    .usage('COMMAND [OPTIONS]')
+    .exitOverride()
+    .configureOutput({
+      outputError: (text, write) => write(text.replace(/^error: /, `${PROGRAM}: `)),
+    })
+    .showHelpAfterError(`Try '${PROGRAM} --help'.`)
+    .helpOption('-h, --help', 'show this help')
+    .helpCommand('help [COMMAND]', 'show the help of a command')
+    .option('-V, --version', 'print the version');
+  program.commandsGroup('Devices:');
+  addBlkCommand(program);
+  addRunCommand(program);
+  program.commandsGroup('For your system:');
+  addDescriptionCommand(program);
+  addCompletionCommand(program);
+  addManCommand(program);
+  return program;
+}
+
+/** Adds the examples; a host's facts are needed for them, which take a moment to find. */
+export async function addExamples(program: Command): Promise<void> {
+  const { PROGRAM_EXAMPLES, RUN_EXAMPLES, blkHelp, examplesText } = await import('./help.ts');
+  const { qemuHost } = await import('./qemu.ts');
+  const { host } = await import('../sys/index.ts');
+  const { os, arch } = host();
+  const texts: Readonly<Record<string, string>> = {
+    [PROGRAM]: examplesText(PROGRAM_EXAMPLES),
+    blk: blkHelp(qemuHost(os, arch)),
+    run: examplesText(RUN_EXAMPLES),
+  };
+  for (const command of [program, ...program.commands]) {
+    const text = texts[command.name()];
+    if (text !== undefined) command.addHelpText('after', text);
+  }
+}

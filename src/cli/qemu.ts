@@ -1,0 +1,91 @@
+/**
+ * The QEMU command line that goes with a device, on the host at hand.
+ *
+ * @module
+ */
+import { accessSync, constants } from 'node:fs';
+
+/** What QEMU is like on a host. */
+export interface QemuHost {
+  /** For people. */
+  readonly name: string;
+  readonly program: string;
+  readonly machine: string;
+  readonly accelerator: 'kvm' | 'hvf' | 'tcg';
+  readonly memory: 'memory-backend-memfd' | 'memory-backend-shm';
+  /** Whether its usual packages have vhost-user, and a device of that name for disks. */
+  readonly complete: boolean;
+  /** A command that makes an empty image of 1 GiB. */
+  readonly makeImage: string;
+}
+
+/** What the command line of a block device depends on. */
+export interface BlkAttachment {
+  readonly socketPath: string;
+  readonly queueCount: number;
+}
+
+/** How a system's QEMU differs; by the name that the `sys` layer has for it. */
+const SYSTEMS: Readonly<Record<string, Pick<QemuHost, 'name' | 'accelerator'>>> = {
+  linux: { name: 'Linux', accelerator: 'kvm' },
+  darwin: { name: 'macOS', accelerator: 'hvf' },
+  freebsd: { name: 'FreeBSD', accelerator: 'tcg' },
+  openbsd: { name: 'OpenBSD', accelerator: 'tcg' },
+};
+
+/** What to say where QEMU's packages lack vhost-user; paragraphs without line ends. */
+export const ELSEWHERE_NOTES: readonly string[] = [
+  "Packages of QEMU for macOS and the BSDs leave vhost-user out: build QEMU 10.2 with './configure " +
+    "--enable-vhost-user'. (QEMU 11.0 and 11.1 start no vhost-user device without eventfd.)",
+  'Its vhost-user-blk device is for Linux only. The generic device vhost-user-test-device-pci, which ' +
+    'QEMU has from 10.2 on, takes its place: virtio-id=2 is a disk, num_vqs is what --num-queues says.',
+];
+
+/** The facts of a host. `canUse` tells whether a device file may be opened. */
+export function qemuHost(
+  os: string,
+  arch: string,
+  canUse: (path: string) => boolean = mayOpen,
+): QemuHost {
+  const { name, accelerator } = SYSTEMS[os] ?? { name: os, accelerator: 'tcg' };
+  const linux = name === 'Linux';
+  const arm = arch === 'arm64';
+  return {
+    name,
+    program: arm ? 'qemu-system-aarch64' : 'qemu-system-x86_64',
+    machine: arm ? 'virt' : 'q35',
+    accelerator: accelerator === 'kvm' && !canUse('/dev/kvm') ? 'tcg' : accelerator,
+    memory: linux ? 'memory-backend-memfd' : 'memory-backend-shm',
+    complete: linux,
+    makeImage: linux ? 'truncate -s 1G /tmp/disk.img' : 'qemu-img create -f raw /tmp/disk.img 1G', // not every system has truncate(1)
+  };
+}
+
+/** The command line as its parts, to be joined by line continuations. */
+export function qemuBlkLines(host: QemuHost, disk: BlkAttachment): string[] {
+  const cpu = host.accelerator === 'tcg' ? 'max' : 'host';
+  const queues = String(disk.queueCount);
+  const device = host.complete
+    ? `vhost-user-blk-pci,chardev=disk,num-queues=${queues}`
+    : `vhost-user-test-device-pci,chardev=disk,virtio-id=2,num_vqs=${queues},config_size=60`;
+  return [
+    `${host.program} -machine ${host.machine},memory-backend=mem -accel ${host.accelerator} -cpu ${cpu} -m 1G`,
+    `-object ${host.memory},id=mem,size=1G,share=on`,
+    `-chardev ${shellWord(`socket,id=disk,path=${disk.socketPath.replaceAll(',', ',,')}`)}`,
+    `-device ${device}`,
+  ];
+}
+
+/** A word as a POSIX shell wants it. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+function mayOpen(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

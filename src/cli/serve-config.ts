@@ -1,0 +1,24 @@
+/**
+ * The devices of a configuration file, served.
+ *
+ * @module
+ */
+import type { LogLevel } from '../backend/index.ts';
+import type { Config } from './config.ts';
+import type { LogFormat } from './options.ts';
+import { blkEntry, openLog } from './serve-blk.ts';
+import { serve } from './serve.ts';
+import { InheritedSockets, resolveAddress } from './socket-address.ts';
+
+/** Serves a configuration and returns the exit code. */
+export async function serveConfig(
+  config: Config,
+  log: { readonly level: LogLevel; readonly format: LogFormat },
+): Promise<number> {
+  const inherited = new InheritedSockets();
+  const entries = config.devices.map((device) => {
+    const address = resolveAddress(device.socket, inherited, 'vhost-user run --help');
+    return blkEntry(device.name, device.options, address);
+  });
+  return await serve(entries, openLog(log.level, log.format));
+}

@@ -1,0 +1,268 @@
+/**
+ * Serving devices until a signal, or until there is nothing left to serve.
+ *
+ * SIGTERM and SIGINT end everything at once and remove the sockets; a second one does not wait for
+ * requests that are still on their way. SIGHUP has the devices look again at what they serve, such as
+ * the size of an image.
+ *
+ * @module
+ */
+import { COUNTER, startBackend } from '../backend/index.ts';
+import type { Backend, BackendAddress, BackendEvents, Device } from '../backend/index.ts';
+import { errorMessage } from '../util/index.ts';
+import { EXIT } from './errors.ts';
+import { counted, formatBytes } from './format.ts';
+import type { Log } from './log.ts';
+import { StatusLine } from './status-line.ts';
+import type { StatusSource, Totals } from './status-line.ts';
+import { traceMessages } from './trace.ts';
+
+/** A device that can look again at what it serves. */
+export interface ServableDevice extends Device {
+  /** Returns the size in bytes that the guest now sees. */
+  resize?(): number;
+}
+
+/** A device to be served. */
+export interface ServeEntry {
+  /** For people: `blk`, or the name of the configuration. */
+  readonly name: string;
+  readonly address: BackendAddress;
+  /** What it serves, for the line that says that it listens. */
+  describe(): string;
+  /** Opens the device; errors are for people. */
+  open(): Promise<ServableDevice>;
+  /** How to attach it, for people on a terminal. */
+  hint?(): Promise<string[]>;
+}
+
+const STATUS_INTERVAL_MS = 1000;
+/** Requests on a disk that does not answer must not keep the program from ending. */
+const CLOSE_LIMIT_MS = 2000;
+
+/** Serves and returns the exit code. @throws VhostUserError when a device cannot be started. */
+export async function serve(entries: readonly ServeEntry[], log: Log): Promise<number> {
+  const server = new Server(entries, log);
+  return await server.run();
+}
+
+/** One device with its back-end. */
+class Served implements StatusSource {
+  readonly name: string;
+  readonly address: string;
+  peerPid: number | null = null;
+  backend: Backend | null = null;
+  device: ServableDevice | null = null;
+  failed = false;
+  readonly #entry: ServeEntry;
+  readonly #log: Log;
+
+  constructor(entry: ServeEntry, log: Log) {
+    this.name = entry.name;
+    this.#entry = entry;
+    this.#log = log;
+    const { address } = entry;
+    this.address = address.kind === 'fd' ? `fd ${address.fd}` : address.path;
+  }
+
+  get connected(): boolean {
+    return this.backend?.connected ?? false;
+  }
+
+  totals(): Totals {
+    const { backend } = this;
+    return {
+      requests: backend?.counter(COUNTER.requests) ?? 0,
+      bytesRead: backend?.counter(COUNTER.bytesRead) ?? 0,
+      bytesWritten: backend?.counter(COUNTER.bytesWritten) ?? 0,
+    };
+  }
+
+  /** Opens the device and meets the front-end. */
+  async start(): Promise<void> {
+    this.device = await this.#entry.open();
+    const { address } = this.#entry;
+    if (address.kind === 'connect') {
+      this.#say('info', `connecting to ${address.path}${this.#served()}`, 'connecting');
+    }
+    const starting = startBackend(this.device, address, this.#events());
+    this.#log.prepare(); // while the threads start
+    this.backend = await starting;
+    this.#say('debug', `the threads wait by ${this.backend.io}`, 'ready');
+  }
+
+  resize(): void {
+    if (this.device?.resize === undefined) return;
+    try {
+      const bytes = this.device.resize();
+      this.#log.write('info', `the size is now ${formatBytes(bytes)}`, {
+        device: this.name,
+        event: 'resized',
+        bytes,
+      });
+    } catch (error) {
+      this.#say('error', errorMessage(error), 'resize-failed');
+    }
+  }
+
+  #events(): BackendEvents {
+    return {
+      listening: (address) => {
+        this.#log.write('info', `listening on ${address}${this.#served()}`, {
+          device: this.name,
+          event: 'listening',
+          address,
+        });
+      },
+      connected: (peer) => {
+        this.peerPid = peer.pid ?? null;
+        const who = peer.pid === undefined ? '' : `, process ${peer.pid}`;
+        this.#log.write('info', `a front-end has connected${who}`, {
+          device: this.name,
+          event: 'connected',
+          peerPid: peer.pid,
+          peerUid: peer.uid,
+        });
+      },
+      disconnected: (reason) => {
+        this.peerPid = null;
+        const why = reason === null ? '' : `: ${reason.message}`;
+        this.#say(reason === null ? 'info' : 'warn', `the front-end is gone${why}`, 'disconnected');
+      },
+      negotiated: (features) => {
+        const text = `0x${features.toString(16)}`;
+        this.#say('debug', `features ${text} are agreed on`, 'negotiated');
+      },
+      fault: (queueIndex, fault) => {
+        this.#log.write('error', `queue ${queueIndex} is stopped: ${fault.message}`, {
+          device: this.name,
+          event: 'fault',
+          queue: queueIndex,
+          code: fault.code,
+        });
+      },
+      refused: (error) => this.#say('warn', `refused: ${error.message}`, 'refused'),
+      log: (level, text) => this.#log.write(level, text, { device: this.name }),
+      failed: (error) => {
+        this.failed = true;
+        this.#say('error', `a thread has failed: ${error.message}`, 'failed');
+        void this.backend?.close();
+      },
+    };
+  }
+
+  #served(): string {
+    return `: ${this.#entry.describe()}`;
+  }
+
+  #say(level: 'debug' | 'info' | 'warn' | 'error', text: string, event: string): void {
+    this.#log.write(level, text, { device: this.name, event });
+  }
+}
+
+/** All devices, and the signals. */
+class Server {
+  readonly #entries: readonly ServeEntry[];
+  readonly #log: Log;
+  readonly #served: Served[];
+  #stopped = false;
+  #stop: () => void = () => undefined;
+  readonly #whenStopped: Promise<void>;
+
+  constructor(entries: readonly ServeEntry[], log: Log) {
+    this.#entries = entries;
+    this.#log = log;
+    this.#served = entries.map((entry) => new Served(entry, log));
+    this.#whenStopped = new Promise((resolve) => {
+      this.#stop = resolve;
+    });
+  }
+
+  async run(): Promise<number> {
+    // Before the first socket exists, so that none is left behind.
+    const forget = this.#listenToSignals();
+    const untrace = this.#log.shows('debug') ? traceMessages(this.#log) : null;
+    let stopStatus: (() => void) | null = null;
+    try {
+      for (const served of this.#served) {
+        if (!this.#stopped) await served.start();
+      }
+      if (!this.#stopped) await this.#advise();
+      stopStatus = this.#showStatus();
+      const ended = Promise.all(
+        this.#served.map((served) => served.backend?.ended ?? Promise.resolve()),
+      );
+      await Promise.race([ended, this.#whenStopped]);
+    } finally {
+      stopStatus?.();
+      untrace?.();
+      await this.#close();
+      await this.#log.flush();
+      forget();
+    }
+    return this.#served.some((served) => served.failed) ? EXIT.FAILED : EXIT.OK;
+  }
+
+  #listenToSignals(): () => void {
+    const end = (signal: NodeJS.Signals): void => {
+      if (this.#stopped) process.exit(EXIT.FAILED);
+      this.#log.write('info', `${signal}: ending`, { event: 'ending', signal });
+      this.end();
+    };
+    const look = (): void => this.#served.forEach((served) => served.resize());
+    process.on('SIGTERM', end).on('SIGINT', end).on('SIGHUP', look);
+    return () => {
+      process.off('SIGTERM', end).off('SIGINT', end).off('SIGHUP', look);
+    };
+  }
+
+  /** Asks for the end; {@link run} returns soon. */
+  end(): void {
+    this.#stopped = true;
+    this.#stop();
+  }
+
+  /** Prints how to attach the device: when there is one, a forest of advice helps nobody. */
+  async #advise(): Promise<void> {
+    const [only] = this.#entries;
+    if (!this.#log.onTerminal || this.#entries.length > 1 || only?.hint === undefined) return;
+    this.#log.hint(await only.hint());
+  }
+
+  /** Shows the status line where people look; returns how to take it away. */
+  #showStatus(): (() => void) | null {
+    const { TERM, NO_COLOR } = process.env;
+    const log = this.#log;
+    if (!log.onTerminal || TERM === 'dumb' || !log.shows('info')) return null;
+    const columns = (): number => process.stderr.columns || 80;
+    const colours = NO_COLOR === undefined || NO_COLOR === '';
+    const line = new StatusLine(this.#served, columns, colours, performance.now());
+    log.setOverlay(line);
+    log.refresh();
+    const timer = setInterval(() => {
+      if (line.tick(performance.now())) log.refresh();
+    }, STATUS_INTERVAL_MS);
+    timer.unref();
+    const hide = (): void => {
+      clearInterval(timer);
+      log.setOverlay(null);
+      process.off('exit', hide);
+    };
+    process.on('exit', hide);
+    return hide;
+  }
+
+  async #close(): Promise<void> {
+    const closing = Promise.all(
+      this.#served.map((served) => served.backend?.close() ?? Promise.resolve()),
+    );
+    const limit = new Promise<'late'>((resolve) => {
+      setTimeout(() => resolve('late'), CLOSE_LIMIT_MS).unref();
+    });
+    if ((await Promise.race([closing, limit])) !== 'late') return;
+    const seconds = CLOSE_LIMIT_MS / 1000;
+    this.#log.write('warn', `requests are still on their way after ${counted(seconds, 'second')}`, {
+      event: 'abandoned',
+    });
+  }
+}
