@@ -32,8 +32,9 @@ const GUEST_LIMIT_MS = 600_000;
 const POSIX = { VHOST_USER_HOST: 'posix' };
 
 const TEST_FILES: readonly string[] = filesIn('test').filter((file) => file.endsWith('.test.ts'));
-const UNIT: readonly string[] = filesIn('src').filter((file) => file.endsWith('.test.ts'));
-const FUZZ: readonly string[] = filesIn('src').filter((file) => file.endsWith('.fuzz.ts'));
+const SOURCE_FILES: readonly string[] = ['src', 'bench', 'scripts', 'examples'].flatMap(filesIn);
+const UNIT: readonly string[] = SOURCE_FILES.filter((file) => file.endsWith('.test.ts'));
+const FUZZ: readonly string[] = SOURCE_FILES.filter((file) => file.endsWith('.fuzz.ts'));
 const STATIC = 'test/tidy.test.ts';
 const DOCS = 'test/docs.test.ts';
 /** Tests that need the peers: a real QEMU, a guest, libblkio. */
@@ -42,36 +43,68 @@ const END_TO_END: readonly string[] = TEST_FILES.filter(
   (file) => file !== STATIC && file !== DOCS && !GUEST.includes(file),
 );
 
+type FileRunner = (
+  files: readonly string[],
+  how: TestFileOptions,
+  report: (check: Check) => void,
+) => Promise<void>;
+
 /** The tiers of a run. */
 export function tiersOf(options: RunOptions): Tier[] {
   const seed = { VHOST_USER_TEST_SEED: String(options.seed) };
-  const files = async (
-    all: readonly string[],
-    how: TestFileOptions,
-    report: (check: Check) => void,
-  ): Promise<void> => {
+  const files: FileRunner = (all, how, report) => {
     const chosen = all.filter((file) => file.includes(options.filter));
-    await runTestFiles(chosen, { ...how, env: { ...seed, ...how.env } }, report);
+    return runTestFiles(chosen, { ...how, env: { ...seed, ...how.env } }, report);
   };
   const peers = peerFinder(options.say);
+  const isWhole = options.filter === '';
   return [
+    setUpTier(peers),
+    { name: 'static', about: 'types, lint, format, house style', run: checkStatics },
+    ...sourceTiers(files),
     {
-      name: 'set-up',
-      about: 'finds QEMU, a guest kernel and libblkio, or installs them where that may be done',
+      name: 'coverage',
+      about: 'the share of lines that the tiers above have run',
       run: async (report) => {
-        const search = await peers();
-        const name = 'peers of the guest tests';
-        if (search.peers !== undefined) report({ name, status: 'passed' });
-        else report({ name, status: 'skipped', detail: missingPeers(search) });
+        if (isWhole) await checkCoverage(report);
       },
     },
-    { name: 'static', about: 'types, lint, format, house style', run: checkStatics },
+    guestTier(peers, files),
+    {
+      name: 'package',
+      about: 'packed, installed in an empty folder, imported and run',
+      run: async (report) => {
+        if (isWhole) await checkPackage(report);
+      },
+    },
+    docsTier(files),
+  ];
+}
+
+function setUpTier(peers: () => Promise<PeerSearch>): Tier {
+  return {
+    name: 'set-up',
+    about: 'finds QEMU, a guest kernel and libblkio, or installs them where that may be done',
+    run: async (report) => {
+      const search = await peers();
+      const name = 'peers of the guest tests';
+      if (search.peers !== undefined) report({ name, status: 'passed' });
+      else report({ name, status: 'skipped', detail: missingPeers(search) });
+    },
+  };
+}
+
+/** The tiers whose lines are counted. */
+function sourceTiers(files: FileRunner): Tier[] {
+  const unit = { atATime: 2, limitMs: UNIT_LIMIT_MS };
+  const endToEnd = { atATime: 2, limitMs: END_TO_END_LIMIT_MS };
+  return [
     {
       name: 'unit',
       about: 'the tests beside the sources, with coverage',
       run: async (report) => {
         resetCoverage();
-        await files(UNIT, { atATime: 2, limitMs: UNIT_LIMIT_MS, env: COUNTED }, report);
+        await files(UNIT, { ...unit, env: COUNTED }, report);
       },
     },
     {
@@ -79,8 +112,8 @@ export function tiersOf(options: RunOptions): Tier[] {
       about: 'the same with only what every POSIX host has: pipes, shm_open, poll, pread',
       run: async (report) => {
         const env = { ...COUNTED, ...POSIX };
-        await files(UNIT, { atATime: 2, limitMs: UNIT_LIMIT_MS, env }, report);
-        await files(END_TO_END, { atATime: 2, limitMs: END_TO_END_LIMIT_MS, env }, report);
+        await files(UNIT, { ...unit, env }, report);
+        await files(END_TO_END, { ...endToEnd, env }, report);
       },
     },
     {
@@ -91,41 +124,34 @@ export function tiersOf(options: RunOptions): Tier[] {
     {
       name: 'end-to-end',
       about: 'the command line and both ends of a socket',
-      run: (report) =>
-        files(END_TO_END, { atATime: 2, limitMs: END_TO_END_LIMIT_MS, env: COUNTED }, report),
-    },
-    {
-      name: 'coverage',
-      about: 'the share of lines that the tiers above have run',
-      run: async (report) => {
-        if (options.filter === '') await checkCoverage(report);
-      },
-    },
-    {
-      name: 'guest',
-      about: 'Linux guests in QEMU 10 and 11, and libblkio',
-      run: async (report) => {
-        const search = await peers();
-        const how = { atATime: 1, limitMs: GUEST_LIMIT_MS };
-        if (search.peers !== undefined) await files(GUEST, how, report);
-        else skipFiles(GUEST, missingPeers(search), report);
-      },
-    },
-    {
-      name: 'package',
-      about: 'packed, installed in an empty folder, imported and run',
-      run: checkPackage,
-    },
-    {
-      name: 'docs',
-      about: 'commands and links of the documentation, and the reference by typedoc',
-      run: async (report) => {
-        await files([DOCS], { atATime: 1, limitMs: END_TO_END_LIMIT_MS }, report);
-        const typedoc = ['npx', '--no-install', 'typedoc', '--emit', 'none'];
-        report(await checkCommand('typedoc', typedoc, { limitMs: END_TO_END_LIMIT_MS }));
-      },
+      run: (report) => files(END_TO_END, { ...endToEnd, env: COUNTED }, report),
     },
   ];
+}
+
+function guestTier(peers: () => Promise<PeerSearch>, files: FileRunner): Tier {
+  return {
+    name: 'guest',
+    about: 'Linux guests in QEMU 10 and 11, and libblkio',
+    run: async (report) => {
+      const search = await peers();
+      const how = { atATime: 1, limitMs: GUEST_LIMIT_MS };
+      if (search.peers !== undefined) await files(GUEST, how, report);
+      else skipFiles(GUEST, missingPeers(search), report);
+    },
+  };
+}
+
+function docsTier(files: FileRunner): Tier {
+  return {
+    name: 'docs',
+    about: 'commands and links of the documentation, and the reference by typedoc',
+    run: async (report) => {
+      await files([DOCS], { atATime: 1, limitMs: END_TO_END_LIMIT_MS }, report);
+      const typedoc = ['npx', '--no-install', 'typedoc', '--emit', 'none'];
+      report(await checkCommand('typedoc', typedoc, { limitMs: END_TO_END_LIMIT_MS }));
+    },
+  };
 }
 
 function skipFiles(files: readonly string[], reason: string, report: (check: Check) => void): void {
