@@ -19,15 +19,15 @@ export function renderProtocolPage(): string {
     '',
     '## Requests of the front-end',
     '',
-    ...messageTable(FRONTEND_MESSAGES),
+    ...messageTable(FRONTEND_MESSAGES, 'REPLY_ACK'),
     '',
     '## Requests of the back-end',
     '',
-    ...messageTable(BACKEND_MESSAGES),
+    ...messageTable(BACKEND_MESSAGES, 'REPLY_ACK'),
     '',
     '## Requests on the GPU socket',
     '',
-    ...messageTable(GPU_MESSAGES),
+    ...messageTable(GPU_MESSAGES, ''),
     '',
     '## Payloads',
     '',
@@ -46,7 +46,8 @@ export function renderProtocolPage(): string {
   ].join('\n');
 }
 
-function messageTable(rows: readonly MessageRow[]): string[] {
+/** @param noReply what answers a message without a reply of its own */
+function messageTable(rows: readonly MessageRow[], noReply: string): string[] {
   return table(
     ['Id', 'Name', 'Payload', 'Fds', 'Reply', 'Fds in reply', 'Needs', 'Since'],
     rows.map((row) => [
@@ -54,7 +55,7 @@ function messageTable(rows: readonly MessageRow[]): string[] {
       row.name,
       row.request,
       fdText(row.requestFds),
-      row.reply ?? 'REPLY_ACK',
+      row.reply ?? noReply,
       fdText(row.replyFds),
       row.gate ?? '',
       row.since ?? '',
