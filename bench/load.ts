@@ -175,8 +175,8 @@ export class FioClient implements LoadClient {
       'output-format': 'json',
     };
     const args = Object.entries(settings).map(([key, value]) => `--${key}=${String(value)}`);
-    // As the servers open it: through the page cache, which is all that tmpfs has.
-    const command = { file: 'fio', args: [...args, '--time_based', '--direct=0'] };
+    // --direct=0: as the servers open it. --thread: one process, which can be killed as a whole.
+    const command = { file: 'fio', args: [...args, '--time_based', '--thread', '--direct=0'] };
     return parseFio(await runProcess(command, timeoutMs(seconds)), load.op);
   }
 

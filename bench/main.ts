@@ -41,7 +41,7 @@ and prints a table. docs/performance.md says how to read it.
   --starts N           starts of each server that are timed (5)
   --filter K=V,...     only some lines: mode=native|posix, client=qemu-img|polling, op=read|write,
                        size=4k|64k, depth=1|4|16|64; several values: depth=1|4; may be repeated
-  --server-args TEXT   more arguments for our server, such as "--poll-us 64"
+  --server-args=TEXT   more arguments for our server, such as --server-args="--poll-us 64"
   --no-fio             without fio on the bare file, which is the upper bound
   --self               the peer against itself: what the noise of this machine is
   --profile            profiles our server meanwhile, and says where the profile is

@@ -4,6 +4,7 @@
  * @module
  */
 import { readFileSync, readdirSync } from 'node:fs';
+import { VhostUserError } from '../src/util/index.ts';
 
 const NS_PER_TICK = 10_000_000; // USER_HZ is 100 on every architecture that Node runs on
 const LISTENING_FLAG = 0x10000; // __SO_ACCEPTCON in /proc/net/unix
@@ -16,8 +17,20 @@ export interface CpuSample {
   readonly coarseNs: number;
 }
 
-/** Reads the CPU time of all threads of a process; throws when it is gone. */
+/**
+ * Reads the CPU time of all threads of a process.
+ * @throws VhostUserError `ERR_VHU_BENCH_PROCESS` when it is gone.
+ */
 export function sampleCpu(pid: number): CpuSample {
+  try {
+    return sampleThreads(pid);
+  } catch (error) {
+    const text = `process ${pid} cannot be measured: it is gone`;
+    throw new VhostUserError('ERR_VHU_BENCH_PROCESS', text, { cause: error });
+  }
+}
+
+function sampleThreads(pid: number): CpuSample {
   const threads = new Map<number, number>();
   for (const tid of readdirSync(`/proc/${pid}/task`)) {
     try {

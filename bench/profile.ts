@@ -52,7 +52,8 @@ function perfProfiler(folder: string): Profiler {
   const files: string[] = [];
   return {
     name: 'perf',
-    nodeArgs: ['--perf-basic-prof'], // lets perf name compiled functions
+    // Lets perf name compiled functions; V8's log, which comes with it, goes to the same folder.
+    nodeArgs: ['--perf-basic-prof', '--no-logfile-per-isolate', `--logfile=${folder}/v8.log`],
     attach: (pid, mode) => {
       const file = `${folder}/${mode}.perf`;
       files.push(file);

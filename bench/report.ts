@@ -12,7 +12,6 @@ import type { Column } from './table.ts';
 
 /** A figure against its bar. */
 export interface Verdict {
-  readonly cell: Cell;
   readonly what: 'rate' | 'cpu' | 'fio';
   readonly value: number;
   readonly bar: number;
@@ -49,7 +48,7 @@ export function summarise({ cell, bars, ours, theirs, fio }: CellResult): CellSu
   const verdicts: Verdict[] = [];
   const check = (what: Verdict['what'], value: number, bar: number | null, most = false): void => {
     if (bar === null || Number.isNaN(value)) return;
-    verdicts.push({ cell, what, value, bar, met: most ? value <= bar : value >= bar });
+    verdicts.push({ what, value, bar, met: most ? value <= bar : value >= bar });
   };
   check('rate', rate, bars.rate);
   check('cpu', cpu, bars.cpu, true);
