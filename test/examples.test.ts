@@ -1,0 +1,73 @@
+/**
+ * The programs in examples/ do what they say, as they stand, with the package installed beside them.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { copyFileSync, existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { promisify } from 'node:util';
+import { openBlk, startBackend } from '../src/index.ts';
+import { FrontendSession } from '../src/frontend/index.ts';
+import { installedFolder } from './support/installed.ts';
+import { BUILD } from './support/repository.ts';
+
+const CONNECT_WAIT_MS = 20_000;
+const RANDOM_BYTES = 256;
+
+/** A folder with an example in it, as a user would have it. */
+function folderWith(context: TestContext, name: string): string {
+  const app = installedFolder();
+  context.after(() => {
+    app.remove();
+  });
+  copyFileSync(join(BUILD, 'examples', `${name}.js`), join(app.path, `${name}.js`));
+  return app.path;
+}
+
+test('a source of random numbers in some forty lines serves a front-end', async (context) => {
+  const folder = folderWith(context, 'rng');
+  const socketPath = join(folder, 'rng.sock');
+  const program = spawn(process.execPath, ['rng.js', socketPath], {
+    cwd: folder,
+    stdio: 'inherit',
+  });
+  const ended = new Promise<number | null>((resolve) => program.once('exit', resolve));
+  context.after(() => program.kill('SIGKILL'));
+  const session = await FrontendSession.open({ socketPath, connectWaitMs: CONNECT_WAIT_MS });
+  const queue = await session.startQueue({ index: 0, size: 16 });
+  const buffer = session.memory.allocate(RANDOM_BYTES, 8);
+  const written = await new Promise<number>((resolve) => {
+    queue.watchCalls(() => {
+      if (queue.ring.take() >= 0) resolve(queue.ring.usedBytes);
+    });
+    queue.ring.addChain([], [buffer], 0);
+    queue.publish();
+  });
+  assert.equal(written, RANDOM_BYTES);
+  const bytes = new Uint8Array(session.memory.view(buffer));
+  assert.ok(new Set(bytes).size > RANDOM_BYTES / 8, 'bytes that differ');
+  await session.close();
+  program.kill('SIGTERM');
+  assert.equal(await ended, 0);
+  assert.ok(!existsSync(socketPath), 'the socket is removed');
+});
+
+test('a disk is read by a program of a few lines', async (context) => {
+  const folder = folderWith(context, 'read-disk');
+  const image = join(folder, 'disk.img');
+  writeFileSync(image, Buffer.alloc(65_536, 'vhost-user------'));
+  const path = join(folder, 'disk.sock');
+  const backend = await startBackend(openBlk({ image }), { kind: 'listen', path });
+  try {
+    const command = ['read-disk.js', path];
+    const { stdout } = await promisify(execFile)(process.execPath, command, { cwd: folder });
+    const hex = Buffer.from('vhost-user------').toString('hex');
+    assert.equal(stdout.split('\n')[0], `0000  ${hex}`);
+  } finally {
+    await backend.close();
+  }
+});
