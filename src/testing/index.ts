@@ -29,5 +29,7 @@ export { MOCK_TIMEOUT_MS, MockSocket } from './mock-socket.ts';
 export type { MockBytes, MockPieces } from './mock-socket.ts';
 export { startNullDevice } from './null-device.ts';
 export type { NullDevice } from './null-device.ts';
+export { RamDisk } from './ram-disk.ts';
+export type { RamDiskAnswer, RamDiskOptions, RamDiskRequest } from './ram-disk.ts';
 export { RingPair } from './ring-pair.ts';
 export type { RingPairOptions } from './ring-pair.ts';

@@ -18,6 +18,7 @@ const RING_ALIGN_BYTES = 4096;
 const BUFFER_BYTES = 128 * 1024;
 const SLOTS_WANTED = 16; // rather smaller buffers than fewer slots
 const CONTROL_SEGMENTS = 2; // header and status
+const QUEUE_SIZE_MIN = 4; // no chain is longer than its ring, indirect or not
 const MEMORY_BYTES_PER_QUEUE = 17 * 1024 * 1024;
 const INDIRECT_MAX = 128;
 
@@ -220,8 +221,12 @@ export class BlkClient {
   async #start(queueCount: number): Promise<void> {
     const { session } = this;
     const queueSize = this.#options.queueSize ?? DEFAULTS.queueSize;
+    if (queueSize < QUEUE_SIZE_MIN) {
+      const text = `queue size ${String(queueSize)}: a request takes 3 entries, so at least 4 are needed`;
+      throw new VhostUserError('ERR_VHU_QUEUE_SIZE', text);
+    }
     const { segmentBytesMax, segmentCountMax, blockBytes } = this.#info;
-    const segments = Math.max(1, Math.min(segmentCountMax, queueSize - CONTROL_SEGMENTS));
+    const segments = Math.min(segmentCountMax, queueSize - CONTROL_SEGMENTS);
     const indirectMax = Math.min(queueSize, INDIRECT_MAX, segments + CONTROL_SEGMENTS);
     const ringBytes = splitRingLayout(queueSize, indirectMax).totalBytes + RING_ALIGN_BYTES;
     const { sizeBytes } = session.memory.region;
