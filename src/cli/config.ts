@@ -37,14 +37,15 @@ export interface BlkConfig {
 
 type Path = readonly PropertyKey[];
 
+const ALIASES_MAX = 100;
 const SOCKET_KEYS = ['socket-path', 'fd', 'activation'] as const;
 
 function wholeNumber(rule: NumberRule): z.ZodNumber {
   const error = `must be ${ruleText(rule)}`;
   return z
     .number({ error })
-    .min(rule.min, { error })
-    .max(rule.max, { error })
+    .min(rule.min, { error, abort: true })
+    .max(rule.max, { error, abort: true })
     .refine((value) => keepsRule(value, rule), { error });
 }
 
@@ -124,8 +125,7 @@ export function parseConfig(source: string, path: string): Config {
   const faults = new Faults(path, document, lines);
   for (const error of document.errors) faults.addAt(error.pos[0], firstLine(error.message));
   faults.throwIfAny();
-  // An alias that stands for more and more aliases would fill the memory.
-  const parsed = CONFIG.safeParse(document.toJS({ maxAliasCount: 100 }));
+  const parsed = CONFIG.safeParse(valuesOf(document, faults));
   if (!parsed.success) {
     for (const issue of parsed.error.issues) addIssue(faults, issue);
     throw faults.error();
@@ -144,6 +144,16 @@ export function parseConfig(source: string, path: string): Config {
       socket: socketSettings(device, folder),
     })),
   };
+}
+
+/** The plain values. An alias that stands for more and more aliases would fill the memory. */
+function valuesOf(document: Document.Parsed, faults: Faults): unknown {
+  try {
+    return document.toJS({ maxAliasCount: ALIASES_MAX });
+  } catch (error) {
+    faults.addAt(0, errorMessage(error));
+    throw faults.error();
+  }
 }
 
 /** What is wrong, in the order of the file. */

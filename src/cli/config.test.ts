@@ -1,0 +1,208 @@
+/**
+ * Tests of the configuration file: what is accepted, and how faults are named.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { blkKeys, configSchema, loadConfig, parseConfig } from './config.ts';
+import { UsageError } from './errors.ts';
+import { buildProgram } from './program.ts';
+
+/** The faults of a text, without the line before them. */
+function faultsOf(source: string): string[] {
+  try {
+    parseConfig(source, 'vm.yaml');
+  } catch (error) {
+    assert.ok(error instanceof UsageError, String(error));
+    const [title, ...faults] = error.message.split('\n');
+    assert.equal(title, 'the configuration is wrong');
+    return faults;
+  }
+  throw new Error('the text was accepted');
+}
+
+const DISK = 'devices:\n  - type: blk\n    image: a.img\n    socket-path: a.sock\n';
+
+test('a small configuration has defaults, and paths that begin at its folder', () => {
+  assert.deepEqual(parseConfig(DISK, '/etc/vms/vm.yaml'), {
+    logLevel: 'info',
+    logFormat: 'auto',
+    devices: [
+      {
+        name: 'blk0',
+        options: { image: '/etc/vms/a.img' },
+        socket: {
+          socketPath: '/etc/vms/a.sock',
+          fd: undefined,
+          activation: undefined,
+          connect: undefined,
+          mode: undefined,
+        },
+      },
+    ],
+  });
+});
+
+test('every setting of a disk reaches its device', () => {
+  const source = `
+log-level: debug
+log-format: json
+devices:
+  - {type: blk, name: root, image: /a.img, read-only: true, serial: s1, direct: true,
+     engine: pread, block-size: 4096, discard: false, lock: false, num-queues: 4, queue-size: 128,
+     threads: 2, poll-us: 0, socket-path: /a.sock, socket-mode: '660'}
+  - {type: blk, image: /b.img, socket-path: /b.sock, connect: true}
+  - {type: blk, image: /c.img, fd: 5}
+  - {type: blk, image: /d.img, activation: data}
+`;
+  const config = parseConfig(source, 'vm.yaml');
+  assert.equal(config.logLevel, 'debug');
+  assert.equal(config.logFormat, 'json');
+  const [root, second, third, fourth] = config.devices;
+  assert.deepEqual(root?.options, {
+    image: '/a.img',
+    readOnly: true,
+    serial: 's1',
+    direct: true,
+    engine: 'pread',
+    blockBytes: 4096,
+    discard: false,
+    lock: false,
+    queueCount: 4,
+    queueSize: 128,
+    threads: 2,
+    pollUs: 0,
+  });
+  assert.equal(root.socket.mode, 0o660);
+  assert.equal(second?.socket.connect, true);
+  assert.equal(third?.socket.fd, 5);
+  assert.equal(fourth?.socket.activation, 'data');
+});
+
+test('the settings of a disk are the options of its command', () => {
+  const command = buildProgram().commands.find((each) => each.name() === 'blk');
+  const notSettings = ['--blk-file', '--print-capabilities', '--log-level', '--log-format'];
+  const options = (command?.options ?? [])
+    .map((option) => option.long ?? '')
+    .filter((long) => !notSettings.includes(long))
+    .map((long) => long.replace(/^--(no-)?/, ''));
+  const keys = blkKeys().filter((key) => !['type', 'name', 'image', 'activation'].includes(key));
+  assert.deepEqual(keys.toSorted(), options.toSorted());
+});
+
+test('a fault is named by file, line and column, by its place, and by what would be right', () => {
+  const cases: [string, string][] = [
+    [
+      `${DISK}    queue-size: 300\n`,
+      'vm.yaml:5:17: devices[0].queue-size: must be a power of two from 2 to 32768, not 300',
+    ],
+    [
+      `${DISK}    num-queues: many\n`,
+      'vm.yaml:5:17: devices[0].num-queues: must be a whole number from 1 to 256, not "many"',
+    ],
+    [
+      `${DISK}    read-only: 1\n`,
+      'vm.yaml:5:16: devices[0].read-only: must be true or false, not 1',
+    ],
+    [
+      `${DISK}    engine: aio\n`,
+      'vm.yaml:5:13: devices[0].engine: must be one of auto, io_uring, pread, not "aio"',
+    ],
+    [
+      `${DISK}    socket-mode: 0660\n`,
+      'vm.yaml:5:18: devices[0].socket-mode: must be a text in quotes, such as "660": ' +
+        'YAML reads 0660 as a number, not 660',
+    ],
+    [
+      `${DISK}    socket-mode: "999"\n`,
+      'vm.yaml:5:18: devices[0].socket-mode: must be octal, such as "660", not "999"',
+    ],
+    [
+      `${DISK}    serial: 123456789012345678901x\n`,
+      'vm.yaml:5:13: devices[0].serial: at most 20 bytes are allowed, and it has 22, ' +
+        'not "123456789012345678901x"',
+    ],
+    [
+      `${DISK}    read-onyl: true\n`,
+      'vm.yaml:5:5: devices[0].read-onyl: no such setting; did you mean read-only?',
+    ],
+    [
+      `log-levle: info\n${DISK}`,
+      'vm.yaml:1:1: log-levle: no such setting; did you mean log-level?',
+    ],
+    [
+      `colours: true\n${DISK}`,
+      'vm.yaml:1:1: colours: no such setting; there are log-level, log-format, devices',
+    ],
+    [
+      'devices:\n  - type: blk\n    socket-path: a.sock\n',
+      'vm.yaml:2:5: devices[0].image: is missing',
+    ],
+    [
+      'devices:\n  - type: floppy\n',
+      'vm.yaml:2:11: devices[0].type: must be one of blk, not "floppy"',
+    ],
+    ['devices:\n  - image: a.img\n', 'vm.yaml:2:5: devices[0].type: must be one of blk'],
+    ['devices:\n  - 5\n', 'vm.yaml:2:5: devices[0]: must be a map of settings'],
+    ['devices: []\n', 'vm.yaml:1:10: devices: must have at least one device'],
+    ['devices: blk\n', 'vm.yaml:1:10: devices: must be a list of devices, not "blk"'],
+    ['{}\n', 'vm.yaml:1:1: devices: is missing'],
+    ['', 'vm.yaml:1:1: must be a map of settings'],
+    [
+      'devices:\n  - type: blk\n    image: a.img\n',
+      'vm.yaml:2:5: devices[0]: needs one of socket-path, fd, activation, and there is none',
+    ],
+    [
+      `${DISK}    fd: 3\n`,
+      'vm.yaml:2:5: devices[0]: needs one of socket-path, fd, activation, ' +
+        'and there are socket-path and fd',
+    ],
+    [
+      'devices:\n  - type: blk\n    image: a.img\n    fd: 3\n    connect: true\n',
+      'vm.yaml:5:5: devices[0].connect: needs socket-path, the path to connect to',
+    ],
+    [
+      `${DISK}    connect: true\n    socket-mode: "660"\n`,
+      'vm.yaml:6:5: devices[0].socket-mode: is for a socket-path to listen on',
+    ],
+    [
+      `${DISK}    threads: 4\n`,
+      'vm.yaml:5:5: devices[0].threads: a thread without a queue has no work, ' +
+        'so num-queues must be at least 4',
+    ],
+    [
+      `${DISK}  - type: blk\n    image: b.img\n    socket-path: a.sock\n`,
+      'vm.yaml:7:5: devices[1].socket-path: devices[0] has the same',
+    ],
+  ];
+  for (const [source, fault] of cases) assert.deepEqual(faultsOf(source), [fault], source);
+});
+
+test('faults of the syntax have their place, and all are named at once', () => {
+  assert.match(faultsOf('devices:\n  - a: [1,\n').join('\n'), /^vm\.yaml:\d+:\d+: /);
+  assert.match(faultsOf('a: 1\na: 2\n')[0] ?? '', /^vm\.yaml:2:1: .*unique/);
+  const two = faultsOf(`${DISK}    poll-us: -1\n    fd: x\n`);
+  assert.equal(two.length, 2);
+});
+
+test('aliases that multiply are refused', () => {
+  const levels = Array.from({ length: 9 }, (_, i) => {
+    return `l${i + 1}: &l${i + 1} [${`*l${i},`.repeat(9)}]`;
+  });
+  const [fault] = faultsOf(`l0: &l0 [x]\n${levels.join('\n')}\n`);
+  assert.match(fault ?? '', /^vm\.yaml:1:1: .*alias/);
+});
+
+test('a file that cannot be read is named', () => {
+  assert.throws(() => loadConfig('/nonexistent/vm.yaml'), {
+    code: 'ERR_VHU_CONFIG_FILE',
+    message: /no such file.*\/nonexistent\/vm\.yaml/,
+  });
+});
+
+test('the schema for editors describes the settings', () => {
+  const schema = configSchema() as { readonly properties: Record<string, unknown> };
+  assert.deepEqual(Object.keys(schema.properties), ['log-level', 'log-format', 'devices']);
+  assert.match(JSON.stringify(schema), /"queue-size":\{"type":"number"|"queue-size"/);
+});

@@ -1,0 +1,79 @@
+/**
+ * Tests of QEMU's command line on each host.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+import { blkExamples, blkHelp, wrap } from './help.ts';
+import { qemuBlkLines, qemuHost, shellWord } from './qemu.ts';
+
+const YES = (): boolean => true;
+const NO = (): boolean => false;
+const DISK = { socketPath: '/tmp/disk.sock', queueCount: 4 };
+
+test('on Linux a disk is a vhost-user-blk device, on memory of memfd', () => {
+  assert.deepEqual(qemuBlkLines(qemuHost('linux', 'x64', YES), DISK), [
+    'qemu-system-x86_64 -machine q35,memory-backend=mem -accel kvm -cpu host -m 1G',
+    '-object memory-backend-memfd,id=mem,size=1G,share=on',
+    '-chardev socket,id=disk,path=/tmp/disk.sock',
+    '-device vhost-user-blk-pci,chardev=disk,num-queues=4',
+  ]);
+});
+
+test('where /dev/kvm may not be opened, the guest is emulated', () => {
+  const [first] = qemuBlkLines(qemuHost('linux', 'arm64', NO), DISK);
+  assert.equal(
+    first,
+    'qemu-system-aarch64 -machine virt,memory-backend=mem -accel tcg -cpu max -m 1G',
+  );
+});
+
+test('elsewhere a disk is the generic device, on memory of shm_open, with the truth beside it', () => {
+  for (const [os, accelerator] of [
+    ['darwin', 'hvf'],
+    ['freebsd', 'tcg'],
+    ['openbsd', 'tcg'],
+    ['plan9', 'tcg'],
+  ] as const) {
+    const host = qemuHost(os, 'x64', YES);
+    const text = qemuBlkLines(host, DISK).join(' ');
+    assert.match(text, new RegExp(`-accel ${accelerator} `));
+    assert.match(text, /-object memory-backend-shm,id=mem/);
+    assert.match(
+      text,
+      /vhost-user-test-device-pci,chardev=disk,virtio-id=2,num_vqs=4,config_size=60/,
+    );
+    assert.match(blkHelp(host), /--enable-vhost-user/);
+    assert.doesNotMatch(blkHelp(host), /memfd/);
+  }
+  assert.doesNotMatch(blkHelp(qemuHost('linux', 'x64', YES)), /--enable-vhost-user/);
+});
+
+test('a path with blanks and commas reaches QEMU as it is', () => {
+  const disk = { socketPath: "/tmp/my disk, it's.sock", queueCount: 1 };
+  const line = qemuBlkLines(qemuHost('linux', 'x64', YES), disk)[2] ?? '';
+  const words = execFileSync('/bin/sh', ['-c', `printf '%s\\n' ${line}`], { encoding: 'utf8' });
+  assert.deepEqual(words.trimEnd().split('\n'), [
+    '-chardev',
+    "socket,id=disk,path=/tmp/my disk,, it's.sock",
+  ]);
+});
+
+test('plain words are not quoted', () => {
+  assert.equal(shellWord('a/b.c,d=e'), 'a/b.c,d=e');
+  assert.equal(shellWord(''), "''");
+});
+
+test('every example is a command that a POSIX shell reads', () => {
+  for (const os of ['linux', 'darwin', 'freebsd']) {
+    for (const { lines } of blkExamples(qemuHost(os, 'x64', YES))) {
+      execFileSync('/bin/sh', ['-n', '-c', lines.join(' \\\n')]);
+    }
+  }
+});
+
+test('paragraphs are broken between words', () => {
+  assert.deepEqual(wrap('one two three four', 9), ['one two', 'three', 'four']);
+});
