@@ -103,7 +103,7 @@ async function checkVersion(app: string, manifest: Manifest): Promise<Check> {
   const name = 'npx vhost-user --version';
   const command = ['npx', '--no-install', 'vhost-user', '--version'];
   const result = await runCommand(command, limit(app));
-  if (result.code === 0 && result.output.trim() === manifest.version) {
+  if (result.code === 0 && result.output.trim() === `vhost-user ${manifest.version}`) {
     return { name, status: 'passed' };
   }
   return failed(name, result);
