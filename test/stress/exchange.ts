@@ -47,7 +47,7 @@ export const MARK = { first: 0x1357_9bdf, last: 0x2468_ace0, reply: 0x5a5a_5a5a 
 
 const MEMORY_GPA = 0x1_0000_0000;
 const INDIRECT_MAX = 2;
-const SPINS_MAX = 300; // looks at a notifier before sleeping for real, which takes much longer
+const SPINS = { min: 200, max: 4000 } as const; // looks at a notifier before sleeping for real
 
 /** The shared memory, as one process has mapped it. */
 export class SharedArea {
@@ -134,6 +134,7 @@ export class Waiter {
   readonly #consumer: NotifierConsumer;
   readonly #poller: Poller;
   readonly #stallMs: number;
+  #spins: number = SPINS.min;
 
   /** Takes over the fd. */
   constructor(fd: number, stallMs: number) {
@@ -145,10 +146,14 @@ export class Waiter {
 
   /** True when it came; false when it did not for as long as a stall takes. */
   wait(): boolean {
-    // The peer is most often at work on the other processor, and answers sooner than a sleep takes.
-    for (let spins = 0; spins < SPINS_MAX; spins++) {
-      if (this.#consumer.drain() === 1) return true;
+    // A peer at work on another processor answers sooner than a sleep takes, and then both sides meet
+    // far more often; on a busy machine it waits for this very processor, so how long adapts.
+    for (let spins = 0; spins < this.#spins; spins++) {
+      if (this.#consumer.drain() !== 1) continue;
+      this.#spins = Math.min(2 * this.#spins, SPINS.max);
+      return true;
     }
+    this.#spins = Math.max(this.#spins >> 1, SPINS.min);
     const end = Date.now() + this.#stallMs;
     for (let left = this.#stallMs; left > 0; left = end - Date.now()) {
       this.#poller.wait(left * 1000);

@@ -19,7 +19,6 @@ import {
 } from './exchange.ts';
 import type { RoundPlan } from './exchange.ts';
 
-const BATCH_MAX = 48;
 const IDLE_LOOKS_MAX = 60; // looks at the ring before sleeping; often none
 
 /** What the device counted; printed as JSON at the end. */
@@ -37,6 +36,7 @@ class StressDevice {
   readonly #kick: Waiter;
   readonly #call: Notifier = new Notifier(FD.call);
   readonly #random: Random;
+  readonly #batchMax: number;
   readonly #held: Chain[] = [];
   #served = 0;
   #calls = 0;
@@ -48,6 +48,7 @@ class StressDevice {
     this.#queue = new SplitVirtqueue({ ...this.#area.ring, availIndex: 0 }, this.#area.memory);
     // The driver has the shorter patience, so that it is the one to report.
     this.#kick = new Waiter(FD.kick, 2 * plan.stallMs);
+    this.#batchMax = plan.depth >> 1;
     this.#random = new Random(plan.seed ^ 0x55aa_55aa);
   }
 
@@ -72,7 +73,7 @@ class StressDevice {
     const queue = this.#queue;
     const random = this.#random;
     if (random.below(4) === 0) queue.disableNotifications();
-    const wanted = random.batch(BATCH_MAX);
+    const wanted = random.batch(this.#batchMax);
     const held = this.#held;
     while (held.length < wanted) {
       const chain = queue.pop();
@@ -105,12 +106,12 @@ class StressDevice {
     const held = this.#held;
     const random = this.#random;
     if (random.below(4) === 0) held.reverse();
-    let left = random.batch(BATCH_MAX);
+    let left = random.batch(this.#batchMax);
     for (const chain of held) {
       this.#queue.push(chain, SLOT.MESSAGE_BYTES);
       if (--left > 0) continue;
       this.#publish();
-      left = random.batch(BATCH_MAX);
+      left = random.batch(this.#batchMax);
     }
     held.length = 0;
     this.#publish();

@@ -3,7 +3,7 @@
  * over one ring, both sleeping as often as they may. A request or reply that is stale, lost or doubled
  * is an error, and so is a wake-up that never comes; see `docs/memory-ordering.md`.
  *
- *     node build/test/stress/ordering.js [--exchanges 1e8] [--seed N] [--size 256] [--depth 64]
+ *     node build/test/stress/ordering.js [--exchanges 1e8] [--seed N] [--size 512] [--depth 256]
  *                                        [--stall-ms 10000] [--plain]
  *
  * `--plain` takes the ordering out (plain accesses in place of `Atomics`): the run has to fail then.
@@ -58,7 +58,7 @@ export class StressFailure extends Error {
   override readonly name = 'StressFailure';
 }
 
-const DEFAULTS = { exchanges: 1e8, size: 256, depth: 64, stallMs: 10_000, plain: false } as const;
+const DEFAULTS = { exchanges: 1e8, size: 512, depth: 256, stallMs: 10_000, plain: false } as const;
 
 /** Suppression in both its forms, each with chains in the ring and in indirect tables. */
 const ROUNDS: readonly { readonly name: string; readonly featureBits: readonly number[] }[] = [
@@ -68,7 +68,6 @@ const ROUNDS: readonly { readonly name: string; readonly featureBits: readonly n
   { name: 'flags, indirect', featureBits: [28] },
 ];
 
-const BATCH_MAX = 32;
 const IDLE_LOOKS_MAX = 60; // looks at the ring before sleeping; often none
 
 /** Runs all rounds, one after the other. */
@@ -145,6 +144,7 @@ class StressDriver {
   readonly #kick: Notifier;
   readonly #call: Waiter;
   readonly #random: Random;
+  readonly #batchMax: number;
   readonly #freeSlots: number[];
   readonly #sequence: Uint32Array; // by slot
   #sent = 0;
@@ -160,6 +160,7 @@ class StressDriver {
     this.#ring = new DriverRing(area.ring);
     this.#kick = kick;
     this.#call = new Waiter(callFd, plan.stallMs);
+    this.#batchMax = plan.depth >> 1;
     this.#random = new Random(plan.seed);
     this.#freeSlots = Array.from({ length: plan.depth }, (_, i) => i);
     this.#sequence = new Uint32Array(plan.depth);
@@ -191,7 +192,7 @@ class StressDriver {
 
   #turn(): void {
     const room = Math.min(this.#freeSlots.length, this.#plan.exchanges - this.#sent);
-    if (room > 0) this.#submit(Math.min(room, this.#random.batch(BATCH_MAX)));
+    if (room > 0) this.#submit(Math.min(room, this.#random.batch(this.#batchMax)));
     if (this.#random.below(4) === 0) this.#ring.disableInterrupts();
     if (this.#takeAll() > 0) return;
     // With room left, go on submitting as often as not, so that the ring is full, empty and between.
