@@ -22,6 +22,8 @@ import { FrameReader } from './reader.ts';
 import type { Frame } from './reader.ts';
 
 const EAGAIN = ERRNO.EAGAIN as number;
+/** The peer has closed its end; what it sent before can still be read. */
+const PEER_GONE: readonly number[] = [ERRNO.EPIPE as number, ERRNO.ECONNRESET as number];
 const CHUNK_BYTES = 65536;
 /** Receives of one turn, so that a peer that floods us leaves time for everything else. */
 const RECEIVES_PER_TURN_MAX = 64;
@@ -51,6 +53,7 @@ export class SocketChannel {
   readonly #received: Received = { fds: [], truncated: false };
   readonly #unsent: { bytes: Uint8Array; fds: number[] }[] = [];
   #unsentBytes = 0;
+  #sendError: VhostUserError | null = null; // nothing can be sent any more
   #busy = false; // a handler is at work
   #closed = false;
 
@@ -74,7 +77,7 @@ export class SocketChannel {
    * stay open until then, which only matters to a peer that does not read.
    */
   send(bytes: Uint8Array, fds: readonly number[] = []): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#sendError !== null) return;
     if (this.#unsentBytes + bytes.length > UNSENT_BYTES_MAX) {
       this.#end(
         new VhostUserError('ERR_VHU_PEER_STUCK', 'the peer does not read what is sent to it'),
@@ -107,13 +110,8 @@ export class SocketChannel {
       const sent = sendWithFds(this.#fd, next.bytes, next.fds);
       if (sent === -EAGAIN) break;
       if (sent < 0) {
-        this.#end(
-          new VhostUserError(
-            'ERR_VHU_SEND',
-            `sending to the peer: ${errnoName(-sent)}: it is gone`,
-          ),
-        );
-        return;
+        this.#cannotSend(-sent);
+        break;
       }
       this.#unsentBytes -= sent;
       next.fds.length = 0; // they went with the first byte
@@ -121,6 +119,15 @@ export class SocketChannel {
       else next.bytes = next.bytes.subarray(sent);
     }
     this.#listen();
+  }
+
+  #cannotSend(errno: number): void {
+    const text = `sending to the peer: ${errnoName(errno)}: it is gone`;
+    this.#sendError = new VhostUserError('ERR_VHU_SEND', text);
+    this.#unsent.length = 0;
+    this.#unsentBytes = 0;
+    // What the peer said last may well say why: it is read before its end is.
+    if (!PEER_GONE.includes(errno)) this.#end(this.#sendError);
   }
 
   #listen(): void {
@@ -134,22 +141,24 @@ export class SocketChannel {
       const room = this.#buffer.subarray(0, Math.min(this.#reader.wanted, CHUNK_BYTES));
       const count = receiveWithFds(this.#fd, room, this.#received);
       if (count === -EAGAIN) return;
-      if (count < 0) {
-        const text = `receiving from the peer: ${errnoName(-count)}`;
-        this.#end(new VhostUserError('ERR_VHU_RECEIVE', text));
-        return;
-      }
-      if (count === 0) {
+      if (count <= 0) {
         closeFds(this.#received.fds);
-        this.#end(
-          this.#reader.partial
-            ? new VhostUserError('ERR_VHU_CUT_OFF', 'the peer went away in the middle of a message')
-            : null,
-        );
+        this.#end(this.#endReason(-count));
         return;
       }
       this.#take(room.subarray(0, count));
     }
+  }
+
+  /** What the end of the stream means, or an error of receiving. */
+  #endReason(errno: number): VhostUserError | null {
+    const known = errno === 0 || PEER_GONE.includes(errno);
+    if (known && this.#reader.partial) {
+      return new VhostUserError('ERR_VHU_CUT_OFF', 'the peer went away in the middle of a message');
+    }
+    if (errno === 0 || this.#sendError !== null) return this.#sendError;
+    const text = `receiving from the peer: ${errnoName(errno)}`;
+    return new VhostUserError('ERR_VHU_RECEIVE', text);
   }
 
   #take(bytes: Uint8Array): void {

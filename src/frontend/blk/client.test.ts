@@ -13,7 +13,6 @@ import { protocolFeatures, virtioFeatures } from '../../protocol/index.ts';
 import { startBackend } from '../../backend/index.ts';
 import type { Backend } from '../../backend/index.ts';
 import { RamDisk, expectNoLeak, holdings } from '../../testing/index.ts';
-import type { RamDiskOptions } from '../../testing/index.ts';
 import { BlkClient } from './client.ts';
 import type { BlkClientOptions } from './client.ts';
 import { BLK_FEATURE, BLK_STATUS, BLK_TYPE } from './layout.ts';
