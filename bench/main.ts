@@ -39,6 +39,7 @@ and prints a table. docs/performance.md says how to read it.
   --seconds S          length of a run (1)
   --idle-seconds S     how long an idle server is watched (5)
   --starts N           starts of each server that are timed (5)
+  --patience N         runs that others disturbed are repeated, up to N for each line and side (3)
   --filter K=V,...     only some lines: mode=native|posix, client=qemu-img|polling, op=read|write,
                        size=4k|64k, depth=1|4|16|64; several values: depth=1|4; may be repeated
   --server-args=TEXT   more arguments for our server, such as --server-args="--poll-us 64"
@@ -59,6 +60,7 @@ const OPTIONS = {
   seconds: { type: 'string' },
   'idle-seconds': { type: 'string' },
   starts: { type: 'string' },
+  patience: { type: 'string' },
   filter: { type: 'string', multiple: true },
   'server-args': { type: 'string' },
   'no-fio': { type: 'boolean' },
@@ -71,8 +73,8 @@ const OPTIONS = {
   'image-mib': { type: 'string' },
 } as const;
 
-const FULL: Effort = { runs: 5, seconds: 1, idleSeconds: 5, starts: 5 };
-const QUICK: Effort = { runs: 3, seconds: 0.3, idleSeconds: 1, starts: 1 };
+const FULL: Effort = { runs: 5, seconds: 1, idleSeconds: 5, starts: 5, patience: 3 };
+const QUICK: Effort = { runs: 3, seconds: 0.3, idleSeconds: 1, starts: 1, patience: 0 };
 const IMAGE_MIB = 256;
 const CHUNK_BYTES = 2 ** 20;
 /** Other processes that keep more than this many CPUs busy spoil the figures. */
@@ -167,6 +169,7 @@ function effortOf(values: Values, profiling: boolean): Effort {
     runs: Math.ceil(positive(values.runs, '--runs') ?? base.runs),
     seconds: positive(values.seconds, '--seconds') ?? base.seconds,
     idleSeconds: positive(values['idle-seconds'], '--idle-seconds') ?? base.idleSeconds,
+    patience: Math.ceil(positive(values.patience, '--patience') ?? base.patience),
     // A profile is of the server under load; starts under a profiler would say nothing.
     starts: profiling ? 0 : Math.ceil(positive(values.starts, '--starts') ?? base.starts),
   };

@@ -5,7 +5,15 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { cpuBetweenNs, hasListener, parseSchedstat, parseStat, parseStatus } from './proc.ts';
+import { parseIdle } from './others.ts';
+import {
+  cpuBetweenNs,
+  hasListener,
+  parseChildren,
+  parseSchedstat,
+  parseStat,
+  parseStatus,
+} from './proc.ts';
 import type { CpuSample } from './proc.ts';
 
 function sample(threads: Record<string, number>, coarseNs: number): CpuSample {
@@ -20,7 +28,14 @@ describe('CPU time', () => {
 
   it('of a process is found behind a name with brackets and blanks', () => {
     const before = '7 (a) b (c) S 1 7 7 0 -1 4194304 100 0 0 0';
-    assert.equal(parseStat(`${before} 250 50 9 9 20 0 3 0 12345`), 3_000_000_000);
+    const stat = `${before} 250 50 9 8 20 0 3 0 12345`;
+    assert.equal(parseStat(stat), 3_000_000_000);
+    assert.equal(parseChildren(stat), 170_000_000);
+  });
+
+  it('that nobody used is idle time, and waiting for I/O', () => {
+    const text = 'cpu  10 20 30 4000 500 0 7 0 0 0\ncpu0 1 2 3 4 5 6 7 0 0 0\n';
+    assert.equal(parseIdle(text), 45_000_000_000);
   });
 
   it('between two samples is that of all threads, and of new ones from their start', () => {

@@ -59,9 +59,18 @@ export function parseSchedstat(text: string): number {
 
 /** Nanoseconds in user and kernel mode, out of a `stat` file: fields 14 and 15 (proc(5)). */
 export function parseStat(text: string): number {
+  return ticksNs(text, 14);
+}
+
+/** The same of all children that have ended: fields 16 and 17. */
+export function parseChildren(text: string): number {
+  return ticksNs(text, 16);
+}
+
+function ticksNs(text: string, field: number): number {
   // The second field is the name in brackets, which may hold blanks and brackets.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * NS_PER_TICK;
+  return (Number(fields[field - 3]) + Number(fields[field - 2])) * NS_PER_TICK;
 }
 
 /** Bytes of a process's own resident memory (anonymous and file pages), without the guest's. */

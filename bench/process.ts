@@ -64,6 +64,11 @@ export async function stopProcess(child: ChildProcess): Promise<void> {
   clearTimeout(timer);
 }
 
+/** The ids of those that run now. */
+export function livePids(): number[] {
+  return [...live].flatMap(({ pid }) => (pid === undefined ? [] : [pid]));
+}
+
 /** Kills what still runs; for the end of the benchmark, whichever it is. */
 export function killAll(): void {
   for (const child of live) child.kill('SIGKILL');

@@ -29,6 +29,12 @@ export class Progress {
     this.#done++;
   }
 
+  /** Begins a step that was not counted on. */
+  again(text: string): void {
+    this.step(text);
+    this.#done--;
+  }
+
   /** A line that stays. */
   note(text: string): void {
     this.#print(`${this.#live ? '\r\x1b[K' : ''}${text}\n`);

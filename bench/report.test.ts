@@ -11,8 +11,14 @@ import { barsOf } from './plan.ts';
 import type { Cell } from './plan.ts';
 import { reportJson, reportLines, summarise } from './report.ts';
 
-function runs(perSecond: readonly number[], cpuUs: number): Run[] {
-  return perSecond.map((rate) => ({ requests: rate, seconds: 1, perSecond: rate, cpuUs }));
+function runs(perSecond: readonly number[], cpuUs: number, othersCpus = 0): Run[] {
+  return perSecond.map((rate) => ({
+    requests: rate,
+    seconds: 1,
+    perSecond: rate,
+    cpuUs,
+    othersCpus,
+  }));
 }
 
 const CELL: Cell = { mode: 'native', client: 'polling', op: 'read', blockBytes: 4096, depth: 64 };
@@ -46,7 +52,7 @@ const MACHINE: MachineFacts = {
 const PLAN: BlkBenchPlan = {
   site: { folder: '/f', image: '/f/i', peerRoot: '/r' },
   cells: [CELL],
-  effort: { runs: 3, seconds: 1, idleSeconds: 5, starts: 3 },
+  effort: { runs: 3, seconds: 1, idleSeconds: 5, starts: 3, patience: 0 },
   ours: { entry: '/e', extraArgs: ['--poll-us', '64'], nodeArgs: [] },
   withFio: true,
   profiler: null,
@@ -101,6 +107,15 @@ describe('reportLines', () => {
     assert.match(text, /400\.0 +0\.50x +>=0\.6 MISSED/);
     assert.match(text, /vhost-user +100 +0\.040% +50 MiB/);
     assert.match(text, /2 of 3 bars met/);
+  });
+
+  it('says how much others disturbed the runs, and warns when it was much', () => {
+    const quiet = reportLines(PLAN, MACHINE, REPORT).join('\n');
+    assert.match(quiet, /used 0\.00 CPUs during the runs \(worst run 0\.00\)/);
+    assert.doesNotMatch(quiet, /believed/);
+    const cells = [result({ ours: runs([1, 1, 1], 1, 1.5) })];
+    const busy = reportLines(PLAN, MACHINE, { ...REPORT, cells }).join('\n');
+    assert.match(busy, /used 0\.50 CPUs during the runs \(worst run 1\.50\)\n.*believed/);
   });
 
   it('says why it ended early', () => {

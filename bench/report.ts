@@ -6,6 +6,7 @@
 import type { BlkBenchPlan, BlkBenchReport, CellResult, Run, ServerFacts } from './blk.ts';
 import type { MachineFacts } from './machine.ts';
 import type { Cell, Mode } from './plan.ts';
+import { OTHERS_CPUS_MAX } from './others.ts';
 import { median, ratio, spread } from './stats.ts';
 import { bytesText, fixed, formatTable } from './table.ts';
 import type { Column } from './table.ts';
@@ -114,7 +115,20 @@ export function reportLines(
   const missed = summaries.flatMap((summary) => summary.verdicts).filter((each) => !each.met);
   const count = summaries.reduce((sum, { verdicts }) => sum + verdicts.length, 0);
   if (count > 0) lines.push('', `${count - missed.length} of ${count} bars met`);
+  lines.push(...othersLines(report));
   if (report.failure !== null) lines.push('', `ended early: ${report.failure}`);
+  return lines;
+}
+
+/** How much others disturbed the runs, and whether that matters. */
+function othersLines(report: BlkBenchReport): string[] {
+  const runs = report.cells.flatMap(({ ours, theirs, fio }) => [...ours, ...theirs, ...fio]);
+  if (runs.length === 0) return [];
+  const shares = runs.map((run) => run.othersCpus);
+  const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
+  const text = `other processes used ${fixed(mean, 2)} CPUs during the runs (worst run `;
+  const lines = [`${text}${fixed(Math.max(...shares), 2)})`];
+  if (mean > OTHERS_CPUS_MAX) lines.push('  too much for the figures to be believed');
   return lines;
 }
 

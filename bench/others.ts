@@ -1,0 +1,68 @@
+/**
+ * How much CPU time went to anybody else while something was measured: other processes, and other
+ * virtual machines (steal). Figures of a machine that is shared are only as good as this is small.
+ *
+ * @module
+ */
+import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { cpuBetweenNs, parseChildren, parseStat, sampleCpu } from './proc.ts';
+import type { CpuSample } from './proc.ts';
+import { livePids } from './process.ts';
+
+/** What others may use, in CPUs, for a figure to be worth something. */
+export const OTHERS_CPUS_MAX = 0.1;
+
+const NS_PER_TICK = 10_000_000; // as in proc.ts
+const CPU_COUNT = cpus().length;
+
+/** From its making until `othersCpus`, this process and its children are told from all others. */
+export class OthersMeter {
+  readonly #startNs = performance.now() * 1e6;
+  readonly #idleNs = idleNs();
+  readonly #self = selfNs();
+  readonly #children = new Map<number, CpuSample>();
+
+  constructor() {
+    for (const pid of livePids()) {
+      const sample = trySample(pid);
+      if (sample !== null) this.#children.set(pid, sample);
+    }
+  }
+
+  /** How many CPUs the others kept busy on average; 0 on a machine that nobody shares. */
+  othersCpus(): number {
+    const wallNs = performance.now() * 1e6 - this.#startNs;
+    const busyNs = wallNs * CPU_COUNT - (idleNs() - this.#idleNs);
+    let oursNs = selfNs() - this.#self; // with the children that have ended meanwhile
+    for (const [pid, before] of this.#children) {
+      const after = trySample(pid);
+      if (after !== null) oursNs += cpuBetweenNs(before, after);
+    }
+    return Math.max(0, busyNs - oursNs) / wallNs;
+  }
+}
+
+/** Nanoseconds in which CPUs were idle, summed over them, out of `/proc/stat` (proc(5)). */
+export function parseIdle(text: string): number {
+  const fields = /^cpu +(.*)$/m.exec(text)?.[1]?.split(' ') ?? [];
+  return (Number(fields[3]) + Number(fields[4])) * NS_PER_TICK; // idle, and waiting for I/O
+}
+
+function idleNs(): number {
+  return parseIdle(readFileSync('/proc/stat', 'utf8'));
+}
+
+/** CPU time of this process and of the children that it has seen the end of. */
+function selfNs(): number {
+  const text = readFileSync('/proc/self/stat', 'utf8');
+  return parseStat(text) + parseChildren(text);
+}
+
+function trySample(pid: number): CpuSample | null {
+  try {
+    return sampleCpu(pid);
+  } catch {
+    return null; // it has ended: its time is among that of the children
+  }
+}
