@@ -78,6 +78,7 @@ export class SplitVirtqueue implements Virtqueue {
   #usedIndex: number; // next entry to write
   #published: number; // used.idx as last stored
   #calledAt: number; // used.idx at the last decision about a notification
+  #abandoned = false; // the device failed with chains in its hands
   #firstPublish = true; // the driver's used_event may be from before we came: notify once
 
   /**
@@ -157,7 +158,10 @@ export class SplitVirtqueue implements Virtqueue {
   }
 
   push(chain: Chain, writtenBytes: number): void {
-    assert(chain.taken, 'a chain is given back once');
+    if (!chain.taken) {
+      assert(this.#abandoned, 'a chain is given back once');
+      return;
+    }
     chain.taken = false;
     this.inFlight--;
     const at = 1 + 2 * (this.#usedIndex & this.#mask);
@@ -192,6 +196,13 @@ export class SplitVirtqueue implements Virtqueue {
 
   breakRing(fault: VirtqueueFault): void {
     this.fault ??= fault;
+  }
+
+  abandon(): void {
+    assert(this.fault !== null, 'only a broken ring is abandoned');
+    this.#abandoned = true;
+    for (const chain of this.#chains) if (chain !== undefined) chain.taken = false;
+    this.inFlight = 0;
   }
 
   savedState(): RingState {

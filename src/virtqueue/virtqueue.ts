@@ -60,6 +60,11 @@ export interface Virtqueue {
   enableNotifications(): boolean;
   /** Breaks the ring on the device's behalf, when its own processing of it failed. */
   breakRing(fault: VirtqueueFault): void;
+  /**
+   * Forgets the chains that a broken ring's device holds and will not give back; should it do so all
+   * the same, nothing happens.
+   */
+  abandon(): void;
   /** The indices, for GET_VRING_BASE. */
   savedState(): RingState;
 }

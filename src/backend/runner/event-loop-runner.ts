@@ -12,11 +12,14 @@ import type { RingPlacement, RingState } from '../../virtqueue/index.ts';
 import { COUNTER } from '../device.ts';
 import type { DataPlane, DataPlaneContext, LocalDataPlane, Reactor } from '../device.ts';
 import type { QueueRunner, RingStart, RunnerEvents } from './queue-runner.ts';
-import { RingSet } from './ring-set.ts';
+import { FAILED_DRAIN_MS, RingSet, abandonFailed, inFlightOf } from './ring-set.ts';
 import type { RunningRing } from './ring-set.ts';
 
 /** A ring without a kick fd is looked at this often. */
 const POLLED_RING_MS = 1;
+
+/** How often a drain looks whether a device that failed has had its time. */
+const FAILED_LOOK_MS = 10;
 
 /** See the module. */
 export class EventLoopRunner implements QueueRunner {
@@ -64,7 +67,7 @@ export class EventLoopRunner implements QueueRunner {
   ): Promise<void> {
     const rings = await this.#set();
     for (const ring of rings.running) ring.paused = true;
-    await this.#drained(() => rings.inFlight());
+    await this.#drained(rings.running);
     rings.setMemory(regions, placements);
     for (const ring of rings.running) ring.paused = false;
     this.#planTurn();
@@ -82,7 +85,7 @@ export class EventLoopRunner implements QueueRunner {
     const ring = rings.ring(index);
     ring.paused = true;
     (await this.#plane).queueStopping?.(ring.queue);
-    await this.#drained(() => ring.queue.inFlight);
+    await this.#drained([ring]);
     this.#unwatchKick(ring);
     return rings.finish(ring);
   }
@@ -158,11 +161,15 @@ export class EventLoopRunner implements QueueRunner {
     if (taken > 0 || rings.enableNotifications()) this.#planTurn();
   }
 
-  /** Resolves when `inFlight` is 0. */
-  async #drained(inFlight: () => number): Promise<void> {
-    while (inFlight() > 0) {
+  /** Resolves when these rings have nothing in flight. */
+  async #drained(rings: readonly RunningRing[]): Promise<void> {
+    const endMs = performance.now() + FAILED_DRAIN_MS;
+    while (inFlightOf(rings) > 0) {
+      const failed = rings.some((ring) => ring.deviceFailed);
+      if (failed && performance.now() > endMs && abandonFailed(rings)) break;
       await new Promise<void>((resolve) => {
         this.#idle.push(resolve);
+        if (failed) setTimeout(resolve, FAILED_LOOK_MS);
       });
     }
     this.#rings?.publish();

@@ -5,7 +5,7 @@
  */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { assert } from '../../util/index.ts';
-import { Uring } from '../../sys/index.ts';
+import { Uring, closeFd } from '../../sys/index.ts';
 import type { DataPlaneFactory } from '../device.ts';
 import type { NumberedOrder, WorkerReport, WorkerStart } from './messages.ts';
 import { PollerReactor } from './reactor-poller.ts';
@@ -23,20 +23,26 @@ const send = (report: WorkerReport): void => port.postMessage(report);
 
 const uring = Uring.open(URING_ENTRIES);
 const reactor: WorkerReactor = uring === null ? new PollerReactor() : new UringReactor(uring);
-const module = (await import(start.module)) as { createDataPlane: DataPlaneFactory };
-const plane = await module.createDataPlane({
-  options: start.options,
-  reactor,
-  counters: start.counters,
-  log: (level, text) => {
-    send({ kind: 'log', level, text });
-  },
-  flush: () => undefined, // the loop publishes at the end of each round
-});
-const loop = new WorkerLoop(start, reactor, plane, {
-  receive: () => receiveMessageOnPort(port)?.message as NumberedOrder | undefined,
-  send,
-});
-send({ kind: 'ready', io: uring === null ? 'poll' : 'io_uring' });
-loop.run();
-port.close();
+try {
+  const module = (await import(start.module)) as { createDataPlane: DataPlaneFactory };
+  const plane = await module.createDataPlane({
+    options: start.options,
+    reactor,
+    counters: start.counters,
+    log: (level, text) => {
+      send({ kind: 'log', level, text });
+    },
+    flush: () => undefined, // the loop publishes at the end of each round
+  });
+  const loop = new WorkerLoop(start, reactor, plane, {
+    receive: () => receiveMessageOnPort(port)?.message as NumberedOrder | undefined,
+    send,
+  });
+  send({ kind: 'ready', io: uring === null ? 'poll' : 'io_uring' });
+  loop.run();
+} finally {
+  // Also when the device could not be made: the thread's end alone closes neither.
+  reactor.close();
+  closeFd(start.wakeFd);
+  port.close();
+}

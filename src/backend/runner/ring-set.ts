@@ -18,6 +18,9 @@ import type { RingStart } from './queue-runner.ts';
  * the completions of its own first requests. */
 const CHAINS_PER_ROUND_MAX = 32;
 
+/** How long a device that failed may take to give back what it holds, before that is forgotten. */
+export const FAILED_DRAIN_MS = 1000;
+
 /** One running ring with its notifiers. */
 export interface RunningRing {
   readonly queue: SplitVirtqueue;
@@ -28,6 +31,8 @@ export interface RunningRing {
   /** Takes nothing new: it is being stopped, or everything is being drained. */
   paused: boolean;
   faultReported: boolean;
+  /** The device threw: what it holds of this ring may never come back. */
+  deviceFailed: boolean;
 }
 
 /** The rings of one thread. */
@@ -74,6 +79,7 @@ export class RingSet {
       enabled: start.enabled,
       paused: false,
       faultReported: false,
+      deviceFailed: false,
     };
     this.running.push(ring);
     this.#plane.queueStarted?.(ring.queue);
@@ -137,13 +143,6 @@ export class RingSet {
     return this.running.some((ring) => ring.kick === null && canServe(ring, this.#plane));
   }
 
-  /** Chains of all rings that the data plane holds. */
-  inFlight(): number {
-    let count = 0;
-    for (const ring of this.running) count += ring.queue.inFlight;
-    return count;
-  }
-
   #serveRing(ring: RunningRing): number {
     const { queue } = ring;
     if (queue.fault !== null) return 0;
@@ -152,6 +151,7 @@ export class RingSet {
       return this.#plane.serveDisabled?.(queue, CHAINS_PER_ROUND_MAX) ?? 0;
     } catch (error) {
       // A mistake in a device must not end the thread that serves the other queues.
+      ring.deviceFailed = true;
       queue.breakRing({
         code: 'ERR_VHU_DEVICE',
         message: `queue ${String(queue.index)}: the device failed: ${errorMessage(error)}`,
@@ -178,6 +178,19 @@ export class RingSet {
   #count(slot: number): void {
     this.#counters[slot] = (this.#counters[slot] as number) + 1;
   }
+}
+
+/** Chains of these rings that the data plane holds. */
+export function inFlightOf(rings: readonly RunningRing[]): number {
+  let count = 0;
+  for (const ring of rings) count += ring.queue.inFlight;
+  return count;
+}
+
+/** Forgets what a device that failed holds; true when nothing else is in flight on these rings. */
+export function abandonFailed(rings: readonly RunningRing[]): boolean {
+  for (const ring of rings) if (ring.deviceFailed) ring.queue.abandon();
+  return inFlightOf(rings) === 0;
 }
 
 function canServe(ring: RunningRing, plane: DataPlane): boolean {

@@ -13,11 +13,14 @@ import { PollWindow } from './poll-window.ts';
 import type { RingStart } from './queue-runner.ts';
 import type { WorkerReactor } from './reactor.ts';
 import type { ReactorWatch } from '../device.ts';
-import { RingSet } from './ring-set.ts';
+import { FAILED_DRAIN_MS, RingSet, abandonFailed, inFlightOf } from './ring-set.ts';
 import type { RunningRing } from './ring-set.ts';
 
 /** The clock is read once in so many polls: a poll costs some 20 ns, the clock 40. */
 const POLLS_PER_CLOCK = 16;
+
+/** How often a drain looks whether a device that failed has had its time. */
+const FAILED_LOOK_US = 10_000;
 
 /** What the loop needs from its thread. */
 export interface WorkerPort {
@@ -55,7 +58,7 @@ export class WorkerLoop {
     reactor.watch(start.wakeFd, READABLE, () => void this.#wake.drain());
   }
 
-  /** Runs until the order `close`. */
+  /** Runs until the order `close`. The reactor and the wake fd stay the caller's. */
   run(): void {
     for (;;) {
       this.#takeOrders();
@@ -64,8 +67,6 @@ export class WorkerLoop {
       if (!this.#poll()) this.#sleep();
     }
     this.#plane.close?.();
-    this.#wake.close();
-    this.#reactor.close();
   }
 
   /** One round; returns how much was done: 0 means that there is nothing to do now. */
@@ -129,7 +130,7 @@ export class WorkerLoop {
         return undefined;
       case 'memory':
         for (const ring of this.#rings.running) ring.paused = true;
-        this.#drain(() => this.#rings.inFlight());
+        this.#drain(this.#rings.running);
         this.#rings.setMemory(order.regions, order.placements);
         for (const ring of this.#rings.running) ring.paused = false;
         this.#kicked = true;
@@ -168,17 +169,19 @@ export class WorkerLoop {
   #stop(ring: RunningRing): RingState {
     ring.paused = true;
     this.#plane.queueStopping?.(ring.queue);
-    this.#drain(() => ring.queue.inFlight);
+    this.#drain([ring]);
     this.#unwatchKick(ring);
     return this.#rings.finish(ring);
   }
 
-  /** Goes on, without taking orders, until `inFlight` is 0; other rings are served meanwhile. */
-  #drain(inFlight: () => number): void {
-    while (inFlight() > 0) {
-      if (this.#turn() === 0 && inFlight() > 0 && !this.#rings.enableNotifications()) {
-        this.#reactor.wait(-1);
-      }
+  /** Goes on, without taking orders, until these rings have nothing in flight; others are served. */
+  #drain(rings: readonly RunningRing[]): void {
+    const endUs = monotonicUs() + FAILED_DRAIN_MS * 1000;
+    while (inFlightOf(rings) > 0) {
+      if (this.#turn() > 0 || inFlightOf(rings) === 0) continue;
+      const failed = rings.some((ring) => ring.deviceFailed);
+      if (failed && monotonicUs() > endUs && abandonFailed(rings)) break;
+      if (!this.#rings.enableNotifications()) this.#reactor.wait(failed ? FAILED_LOOK_US : -1);
     }
     this.#rings.publish();
   }

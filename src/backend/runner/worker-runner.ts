@@ -28,6 +28,7 @@ class Thread {
   readonly #ended: Promise<void>;
   #nextId = 1;
   #dead: Error | null = null;
+  #closing = false;
 
   constructor(plane: WorkerDataPlane, counters: Float64Array, events: RunnerEvents) {
     const { notifier, consumer } = createNotifier();
@@ -49,7 +50,12 @@ class Thread {
     });
     this.#ended = new Promise((resolve) => {
       this.#worker.on('exit', () => {
-        this.#fail(new VhostUserError('ERR_VHU_WORKER_ENDED', 'the queue thread has ended'));
+        const error = new VhostUserError('ERR_VHU_WORKER_ENDED', 'the queue thread has ended');
+        if (this.#dead === null && !this.#closing) {
+          ready.reject(error);
+          events.failed(error);
+        }
+        this.#fail(error);
         resolve();
       });
     });
@@ -74,6 +80,7 @@ class Thread {
 
   /** Ends the thread, in order. */
   async close(): Promise<void> {
+    this.#closing = true;
     if (this.#dead === null) await this.order({ kind: 'close' }).catch(() => undefined);
     await this.#ended;
     this.#wake.close();

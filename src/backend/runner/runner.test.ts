@@ -1,0 +1,230 @@
+/**
+ * Runners and what can go wrong in them: devices that fail, threads that end, rings without a kick.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MockFrontend, expectNoLeak, holdings } from '../../testing/index.ts';
+import type { MockGuest } from '../../testing/index.ts';
+import { COUNTER, startBackend } from '../index.ts';
+import type {
+  Backend,
+  BackendEvents,
+  DataPlaneFactory,
+  Device,
+  LocalDataPlane,
+  WorkerDataPlane,
+} from '../index.ts';
+
+/** Answers each request with its own bytes; `fail` in a request makes the device throw. */
+const ECHO = `
+  export const createDataPlane = (context) => ({
+    serve(queue, budget) {
+      let taken = 0;
+      while (taken < budget) {
+        const chain = queue.pop();
+        if (chain === null) break;
+        taken++;
+        const bytes = new Uint8Array(chain.readableBytes);
+        chain.copyFromReadable(0, bytes);
+        const text = String.fromCharCode(...bytes);
+        if (text === 'fail') throw new Error('the device had enough');
+        if (text === 'exit') { context.log('warn', 'leaving'); process.exit(3); }
+        if (text === 'later') {
+          context.reactor.after(20, () => { queue.push(chain, chain.copyToWritable(0, bytes)); context.flush(); });
+          continue;
+        }
+        queue.push(chain, chain.copyToWritable(0, bytes));
+      }
+      return taken;
+    },
+  });
+`;
+
+type Plane = LocalDataPlane | WorkerDataPlane;
+
+class EchoDevice implements Device {
+  readonly name = 'echo';
+  readonly deviceId = 4;
+  readonly queueCount = 2;
+  readonly queueSizeMax = 256;
+  readonly features = 0n;
+  readonly dataPlane: Plane;
+  closed = 0;
+
+  constructor(dataPlane: Plane) {
+    this.dataPlane = dataPlane;
+  }
+
+  readConfig(): Uint8Array {
+    return new Uint8Array(0);
+  }
+
+  attach(): void {
+    // It asks for nothing.
+  }
+
+  close(): void {
+    this.closed++;
+  }
+}
+
+const dataUrl = (source: string): URL =>
+  new URL(`data:text/javascript,${encodeURIComponent(source)}`);
+
+function worker(source: string = ECHO, pollUs: number = 0): WorkerDataPlane {
+  return { kind: 'worker', module: dataUrl(source), options: null, threads: 1, pollUs };
+}
+
+const local: LocalDataPlane = {
+  kind: 'local',
+  create: async (context) => {
+    const module = (await import(dataUrl(ECHO).href)) as { createDataPlane: DataPlaneFactory };
+    return module.createDataPlane(context);
+  },
+};
+
+interface Served {
+  readonly guest: MockGuest;
+  readonly frontend: MockFrontend;
+  readonly backend: Backend;
+  readonly faults: string[];
+  readonly failures: Error[];
+}
+
+async function withEcho(
+  plane: Plane,
+  body: (served: Served) => Promise<void>,
+  options: { readonly leaks?: boolean } = {},
+): Promise<void> {
+  const before = holdings();
+  const dir = mkdtempSync(join(tmpdir(), 'vhu-run-'));
+  const path = join(dir, 's');
+  const faults: string[] = [];
+  const failures: Error[] = [];
+  const events: BackendEvents = {
+    fault: (_index, { message }) => faults.push(message),
+    failed: (error) => failures.push(error),
+  };
+  const device = new EchoDevice(plane);
+  const backend = await startBackend(device, { kind: 'listen', path }, events);
+  try {
+    const frontend = await MockFrontend.connect(path);
+    const guest = await frontend.bringUp({ queueCount: 2 });
+    try {
+      await body({ guest, frontend, backend, faults, failures });
+    } finally {
+      frontend.close();
+      guest.close();
+    }
+  } finally {
+    await backend.close();
+    rmSync(dir, { recursive: true });
+  }
+  assert.equal(device.closed, 1);
+  if (options.leaks !== true) await expectNoLeak(before);
+}
+
+/** Waits for what another thread tells in a moment. */
+async function until(happened: () => boolean): Promise<void> {
+  for (let i = 0; i < 500 && !happened(); i++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+const text = (words: string): Uint8Array => Buffer.from(words);
+
+async function echo(guest: MockGuest, index: number, words: string): Promise<string> {
+  const done = await guest.queue(index).exchange([text(words)], [words.length]);
+  return Buffer.from(done.written).toString();
+}
+
+const PLANES: readonly (readonly [string, Plane])[] = [
+  ['a worker thread', worker()],
+  ['a worker thread that polls', worker(ECHO, 50)],
+  ['the event loop', local],
+];
+
+for (const [name, plane] of PLANES) {
+  describe(`on ${name}`, () => {
+    it('requests are answered on all queues, and counted', async () => {
+      await withEcho(plane, async ({ guest, backend }) => {
+        for (let i = 0; i < 50; i++) {
+          assert.equal(await echo(guest, i % 2, `words ${String(i)}`), `words ${String(i)}`);
+        }
+        assert.ok(backend.counter(COUNTER.calls) >= 50);
+        assert.ok(backend.counter(COUNTER.kicks) >= 1);
+      });
+    });
+
+    it('a stop waits for what is in flight', async () => {
+      await withEcho(plane, async ({ guest }) => {
+        const queue = guest.queue(0);
+        queue.driver.submit([text('later')], [5]);
+        queue.publish();
+        await queue.exchange([text('now')], [3]); // both were taken
+        assert.equal(await guest.stopQueue(0), 2);
+        const done = queue.driver.completed();
+        assert.equal(done.length, 1);
+        assert.equal(Buffer.from(done[0]?.written ?? []).toString(), 'later');
+      });
+    });
+
+    it('a device that throws loses that ring, and only that', async () => {
+      await withEcho(plane, async ({ guest, faults, frontend }) => {
+        const queue = guest.queue(0);
+        queue.driver.submit([text('fail')], [4]);
+        queue.publish();
+        assert.equal(await queue.waitForCall(), true);
+        assert.equal(queue.errors, 1, 'the err fd was signalled');
+        await until(() => faults.length > 0);
+        assert.match(faults.join(), /queue 0: the device failed: the device had enough/);
+        assert.equal(await echo(guest, 1, 'still here'), 'still here');
+        assert.equal((await frontend.askNumber('GET_STATUS')) & 0x40n, 0x40n, 'NEEDS_RESET');
+        // What the device holds of the broken ring does not keep it from being stopped.
+        await guest.stopQueue(0);
+      });
+    });
+
+    it('a ring without a kick fd is polled', async () => {
+      await withEcho(plane, async ({ guest, frontend }) => {
+        await guest.stopQueue(0);
+        await frontend.command('SET_VRING_KICK', { value: 0x100n });
+        const queue = guest.queue(0);
+        queue.driver.submit([text('no kick')], [7]);
+        queue.driver.publish(); // and no kick
+        const [done] = await queue.completions(1);
+        assert.equal(Buffer.from(done?.written ?? []).toString(), 'no kick');
+        await guest.stopQueue(0);
+      });
+    });
+  });
+}
+
+describe('a worker thread', () => {
+  it('that cannot load its module makes the start fail, and leaves nothing', async () => {
+    const before = holdings();
+    const device = new EchoDevice(worker('export const nothing = 1; throw new Error("no way");'));
+    const dir = mkdtempSync(join(tmpdir(), 'vhu-run-'));
+    await assert.rejects(startBackend(device, { kind: 'listen', path: join(dir, 's') }), /no way/);
+    assert.equal(device.closed, 1);
+    rmSync(dir, { recursive: true });
+    await expectNoLeak(before);
+  });
+
+  it('that ends under way is reported, and closing does not wait for it', async () => {
+    // What such a thread held is lost until the process ends, as it has to after that.
+    const options = { leaks: true };
+    const body = async ({ guest, failures }: Served): Promise<void> => {
+      guest.queue(0).driver.submit([text('exit')], [4]);
+      guest.queue(0).publish();
+      await until(() => failures.length > 0);
+      assert.match(String(failures[0]?.message), /the queue thread has ended/);
+    };
+    await withEcho(worker(), body, options);
+  });
+});
