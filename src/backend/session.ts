@@ -52,6 +52,7 @@ export class Session {
   readonly #events: BackendEvents;
   readonly #channel: SocketChannel;
   #atWork: Promise<void> = Promise.resolve();
+  #closing = false;
   #end: (reason: VhostUserError | null) => void = () => undefined;
 
   /** Takes over a connected, non-blocking socket. */
@@ -64,10 +65,11 @@ export class Session {
     this.ended = over.then(async (reason) => {
       await this.#atWork; // a message that is being carried out is carried out first
       await this.#state.release();
+      this.#channel.close();
       return reason;
     });
     this.#channel = new SocketChannel(fd, 'frontend', {
-      frame: (frame) => (this.#atWork = this.#carryOut(frame)),
+      frame: (frame) => this.#take(frame),
       strayFds: (count) => {
         this.#log(`${String(count)} file descriptors came in the middle of a message: closed`);
       },
@@ -75,9 +77,13 @@ export class Session {
     });
   }
 
-  /** Ends it from our side. May be called again. */
+  /**
+   * Ends it from our side. May be called again. The socket is closed last: a front-end that sees it
+   * closed goes on with the next back-end from the rings' used indices, so nothing may be completed
+   * after that.
+   */
   close(): void {
-    this.#channel.close();
+    this.#closing = true;
     this.#end(null);
   }
 
@@ -90,6 +96,12 @@ export class Session {
   /** A ring was broken by the guest. */
   ringBroken(): void {
     this.#state.ringBroken();
+  }
+
+  #take(frame: Frame): Promise<void> | undefined {
+    if (!this.#closing) return (this.#atWork = this.#carryOut(frame));
+    closeFds(frame.fds); // its sender sees the socket closed in a moment
+    return undefined;
   }
 
   /** Never rejects. */
