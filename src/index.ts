@@ -46,6 +46,7 @@ export type {
 export { GuestMemory } from './memory/index.ts';
 export type { MemoryRegion } from './memory/index.ts';
 export { READABLE, WRITABLE } from './sys/index.ts';
+export type { Uring } from './sys/index.ts';
 export { VhostUserError } from './util/index.ts';
 export type { VhostUserErrorOptions } from './util/index.ts';
 export { Chain } from './virtqueue/index.ts';
