@@ -1,5 +1,6 @@
 /**
- * Prints the first sector of a vhost-user block device: `node examples/read-disk.ts /tmp/disk.sock`.
+ * Prints the first sector of a vhost-user block device: `node examples/read-disk.ts
+ * /tmp/disk.sock`.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Gives out ranges of a piece of memory: first fit, neighbours joined when they come back. For set-up
- * and for buffers that live long; requests use what was given out before.
+ * Gives out ranges of a piece of memory: first fit, neighbours joined when they come back. For
+ * set-up and for buffers that live long; requests use what was given out before.
  *
  * @module
  */

@@ -77,7 +77,7 @@ describe('Connection', () => {
     await expectNoLeak(before);
   });
 
-  it('what the back-end answered before it hung up is heard, also when more was sent meanwhile', async () => {
+  it('what was answered before a hang-up is heard, also when more was sent meanwhile', async () => {
     const { connection, peerFd, ended } = pair();
     const first = ask(connection, FRONTEND.GET_FEATURES);
     const second = ask(connection, FRONTEND.GET_PROTOCOL_FEATURES);
@@ -93,7 +93,7 @@ describe('Connection', () => {
     assert.equal((await ended)?.code, 'ERR_VHU_BACKEND_GONE');
   });
 
-  it('many messages that the back-end does not read yet arrive in order, with their fds', async () => {
+  it('messages that are not read for a while arrive in order, with their fds', async () => {
     const before = holdings();
     const { connection, peerFd } = pair();
     const peer = new MockSocket(peerFd, 'frontend');

@@ -75,7 +75,8 @@ export class Connection {
    * Sends a message and waits for its reply; `needReply` asks for one where the message has none of
    * its own.
    *
-   * @throws VhostUserError what ended the connection, `ERR_VHU_REPLY_TIMEOUT`, `ERR_VHU_REFUSED` for
+   * @throws VhostUserError what ended the connection, `ERR_VHU_REPLY_TIMEOUT`, `ERR_VHU_REFUSED`
+   * for
    *   an empty reply where values were asked for, or what is wrong with the reply (all but
    *   `ERR_VHU_REFUSED` end the connection as well).
    */

@@ -5,8 +5,8 @@
  */
 
 /**
- * Each power of two has 32 buckets, so a bucket is at most 3.2 % wide; below 64 ns each nanosecond has
- * its own. Buckets up to 2^36 ns (68 s); anything longer counts as that.
+ * Each power of two has 32 buckets, so a bucket is at most 3.2 % wide; below 64 ns each nanosecond
+ * has its own. Buckets up to 2^36 ns (68 s); anything longer counts as that.
  */
 const SUB_BITS = 5;
 const SUB_COUNT = 2 ** SUB_BITS;
@@ -36,7 +36,9 @@ export class LatencyHistogram {
     return this.count === 0 ? 0 : this.#sumNs / this.count;
   }
 
-  /** The latency in nanoseconds that `percent` (0 to 100) of the requests did not exceed, +3.2 %. */
+  /**
+   * The latency in nanoseconds that `percent` (0 to 100) of the requests did not exceed, +3.2 %.
+   */
   percentileNs(percent: number): number {
     const rank = Math.max(1, Math.ceil((percent / 100) * this.count));
     let seen = 0;

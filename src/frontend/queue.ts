@@ -117,7 +117,10 @@ export class FrontendQueue {
     if (this.ring.publish()) this.kick();
   }
 
-  /** Calls `onCall` on the event loop when the back-end notifies; the session keeps the process alive. */
+  /**
+   * Calls `onCall` on the event loop when the back-end notifies; the session keeps the process
+   * alive.
+   */
   watchCalls(onCall: () => void): void {
     assert(this.#callWatch === null, 'the calls of a queue are watched once');
     const { consumer } = this.#call;

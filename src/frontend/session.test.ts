@@ -54,7 +54,9 @@ async function withDisk(
   await expectNoLeak(before);
 }
 
-/** A request as the scripted peer sees it, and its answer: a payload, `'ack'`, `'silence'`, `'end'`. */
+/**
+ * A request as the scripted peer sees it, and its answer: a payload, `'ack'`, `'silence'`, `'end'`.
+ */
 type Script = (name: string, payload: Uint8Array) => Uint8Array | 'ack' | 'silence' | 'end';
 
 const u64 = (value: bigint): Uint8Array => {
@@ -156,7 +158,7 @@ describe('FrontendSession', () => {
     });
   });
 
-  it('reads any part of the configuration space, and writes where the device allows it', async () => {
+  it('reads the configuration space anywhere, and writes where the device allows it', async () => {
     await withDisk({ sizeBytes: 1024 * 512 }, {}, async (session, disk) => {
       assert.equal(
         new DataView((await session.readConfig(0, 8)).slice().buffer).getUint32(0, true),

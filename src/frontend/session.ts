@@ -1,7 +1,7 @@
 /**
  * A session with a vhost-user back-end: what a VMM does with a device, without a VM. It negotiates,
- * shares memory, starts and stops queues and reads the device's configuration space; drivers, such as
- * `BlkClient`, do the rest. Back-ends that lack a protocol feature are served without it.
+ * shares memory, starts and stops queues and reads the device's configuration space; drivers, such
+ * as `BlkClient`, do the rest. Back-ends that lack a protocol feature are served without it.
  *
  * @module
  */
@@ -58,7 +58,9 @@ export interface FrontendSessionOptions {
   readonly fd?: number;
   /** Memory to share, 16 MiB by default; it takes no room before it is used. */
   readonly memoryBytes?: number;
-  /** The device type's features that the driver knows; those that the device offers are accepted. */
+  /**
+   * The device type's features that the driver knows; those that the device offers are accepted.
+   */
   readonly features?: bigint;
   /** Ring features to accept; by default VERSION_1, INDIRECT_DESC and EVENT_IDX. */
   readonly ringFeatures?: bigint;
@@ -162,8 +164,8 @@ export class FrontendSession {
   }
 
   /**
-   * Makes a queue and starts it. It is the session's, and is closed with it; `queue.close()` gives its
-   * memory back before, once it was stopped.
+   * Makes a queue and starts it. It is the session's, and is closed with it; `queue.close()` gives
+   * its memory back before, once it was stopped.
    *
    * @throws VhostUserError `ERR_VHU_QUEUE_INDEX`, `ERR_VHU_QUEUE_SIZE`, `ERR_VHU_FRONTEND_MEMORY`,
    *   `ERR_VHU_REFUSED`, or what ended the session.
@@ -206,7 +208,7 @@ export class FrontendSession {
       ...this.#enable(index, true),
     ]);
     this.#running.add(queue);
-    queue.kick(); // what waits in the ring may have been kicked before the back-end had the notifier
+    queue.kick(); // what waits in the ring may have been kicked before the back-end could hear it
   }
 
   /**
@@ -229,7 +231,8 @@ export class FrontendSession {
 
   /**
    * Reads the device's configuration space.
-   * @throws VhostUserError `ERR_VHU_NO_CONFIG` when the back-end has none, `ERR_VHU_REFUSED` when it
+   * @throws VhostUserError `ERR_VHU_NO_CONFIG` when the back-end has none, `ERR_VHU_REFUSED` when
+   * it
    *   has nothing there, `ERR_VHU_CONFIG_RANGE` from 256 bytes up.
    */
   async readConfig(offset: number, length: number): Promise<Uint8Array> {

@@ -1,6 +1,6 @@
 /**
- * Memory that a front-end shares with a back-end: one object, mapped here, with an allocator over it.
- * What a virtual machine's memory is to a VMM.
+ * Memory that a front-end shares with a back-end: one object, mapped here, with an allocator over
+ * it. What a virtual machine's memory is to a VMM.
  *
  * @module
  */
@@ -12,7 +12,9 @@ import { RangeAllocator } from './allocator.ts';
 
 const PAGE_BYTES_MAX = 65536; // sizes are rounded up to the largest page of any host
 
-/** A range that was given out: the same bytes for the back-end (`gpa`) and for this process (`hva`). */
+/**
+ * A range that was given out: the same bytes for the back-end (`gpa`) and for this process (`hva`).
+ */
 export interface SharedRange {
   readonly offset: number;
   readonly gpa: number;
@@ -27,7 +29,9 @@ export class SharedMemory {
   readonly #allocator: RangeAllocator;
   #fd: number;
 
-  /** Makes `sizeBytes` (rounded up to whole pages) of zeroed memory, known to the back-end at `gpa`. */
+  /**
+   * Makes `sizeBytes` (rounded up to whole pages) of zeroed memory, known to the back-end at `gpa`.
+   */
   constructor(sizeBytes: number, gpa: number) {
     const bytes = Math.ceil(sizeBytes / PAGE_BYTES_MAX) * PAGE_BYTES_MAX;
     this.#fd = createSharedMemory(bytes, 'vhost-user-frontend');
@@ -63,8 +67,8 @@ export class SharedMemory {
         'ERR_VHU_FRONTEND_MEMORY',
         `shared memory: ${String(lengthBytes)} bytes wanted, of ${String(this.region.sizeBytes)} ` +
           `${String(this.takenBytes)} are taken and the largest hole has ` +
-          `${String(this.#allocator.largestHoleBytes)}: share more memory, or use fewer or smaller ` +
-          'queues and buffers',
+          `${String(this.#allocator.largestHoleBytes)}: share more memory, or use fewer ` +
+          'or smaller queues and buffers',
       );
     }
     const { gpa, hva } = this.region;

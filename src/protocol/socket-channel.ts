@@ -1,6 +1,6 @@
 /**
- * Messages over a Unix socket, on the main thread: whole frames in, one at a time; bytes with fds out,
- * in order. Which messages mean what is the session's business.
+ * Messages over a Unix socket, on the main thread: whole frames in, one at a time; bytes with fds
+ * out, in order. Which messages mean what is the session's business.
  *
  * @module
  */
@@ -33,13 +33,15 @@ const UNSENT_BYTES_MAX = 1024 * 1024;
 /** What the owner of a channel is told. */
 export interface ChannelHandlers {
   /**
-   * A message; its fds are now the handler's. Nothing more is read until the promise has resolved, so
-   * that messages are carried out one after the other. It must not reject.
+   * A message; its fds are now the handler's. Nothing more is read until the promise has resolved,
+   * so that messages are carried out one after the other. It must not reject.
    */
   frame(frame: Frame): Promise<void> | undefined;
   /** Fds came with a later byte of a message than its first; they were closed. */
   strayFds?(count: number): void;
-  /** The peer went away, or broke the framing: the last call. `error` is null for an orderly end. */
+  /**
+   * The peer went away, or broke the framing: the last call. `error` is null for an orderly end.
+   */
   end(error: VhostUserError | null): void;
 }
 

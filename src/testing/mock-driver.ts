@@ -61,8 +61,8 @@ export class MockDriver {
   }
 
   /**
-   * Adds a chain with one readable buffer for each of `readable`, which are copied, and one writable
-   * buffer of each length in `writable`. The device does not see it before `publish`.
+   * Adds a chain with one readable buffer for each of `readable`, which are copied, and one
+   * writable buffer of each length in `writable`. The device does not see it before `publish`.
    * @throws VhostUserError `ERR_VHU_MOCK_RING_FULL`, `ERR_VHU_FRONTEND_MEMORY`.
    */
   submit(readable: readonly Uint8Array[], writable: readonly number[]): number {
@@ -77,8 +77,8 @@ export class MockDriver {
       this.#release(chain);
       throw new VhostUserError(
         'ERR_VHU_MOCK_RING_FULL',
-        `mock driver: a chain of ${String(readable.length + writable.length)} buffers does not fit: ` +
-          `${String(this.ring.freeCount)} descriptors of ${String(this.ring.size)} are free`,
+        `mock driver: a chain of ${String(readable.length + writable.length)} buffers does not ` +
+          `fit: ${String(this.ring.freeCount)} descriptors of ${String(this.ring.size)} are free`,
       );
     }
     this.#nextToken = (token + 1) % 2 ** 31;
@@ -93,7 +93,8 @@ export class MockDriver {
 
   /**
    * Everything that came back since, in order.
-   * @throws VhostUserError the ring's fault, `ERR_VHU_MOCK_OVERLONG` for a length beyond the buffers,
+   * @throws VhostUserError the ring's fault, `ERR_VHU_MOCK_OVERLONG` for a length beyond the
+   * buffers,
    *   or `ERR_VHU_MOCK_OVERWRITTEN` for bytes that were not the device's to write.
    */
   completed(): MockCompletion[] {

@@ -1,6 +1,6 @@
 /**
- * A front-end without manners: it sends whatever a test wants, message by message, and can also bring
- * a device up the way an honest one does.
+ * A front-end without manners: it sends whatever a test wants, message by message, and can also
+ * bring a device up the way an honest one does.
  *
  * @module
  */

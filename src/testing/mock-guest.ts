@@ -1,6 +1,6 @@
 /**
- * What a guest has, for tests: memory that is shared with a back-end, and queues in it, driven by the
- * mock drivers.
+ * What a guest has, for tests: memory that is shared with a back-end, and queues in it, driven by
+ * the mock drivers.
  *
  * @module
  */
@@ -16,7 +16,9 @@ import { MOCK_TIMEOUT_MS } from './mock-socket.ts';
 
 const PAGE_BYTES_MAX = 65536;
 const MEMORY_BYTES = 1024 * 1024;
-/** Where memory is for the back-end: above 2^32; and for "the guest's VMM", which is nowhere here. */
+/**
+ * Where memory is for the back-end: above 2^32; and for "the guest's VMM", which is nowhere here.
+ */
 const GUEST_GPA = 0x12_3456_0000;
 const GUEST_UVA = 0x7fed_0000_0000;
 const UVA_GAP_BYTES = 0x10_0000_0000;
@@ -227,8 +229,8 @@ export class MockQueue {
   }
 
   /**
-   * Waits for the return of so many requests, by notifications alone: a back-end that forgets one is
-   * found out.
+   * Waits for the return of so many requests, by notifications alone: a back-end that forgets one
+   * is found out.
    * @throws VhostUserError `ERR_VHU_MOCK_TIMEOUT`, or what `MockDriver.completed` finds.
    */
   async completions(count: number, timeoutMs: number = MOCK_TIMEOUT_MS): Promise<MockCompletion[]> {
@@ -242,8 +244,8 @@ export class MockQueue {
       if (restMs <= 0 || !(await this.waitForCall(restMs))) {
         throw new VhostUserError(
           'ERR_VHU_MOCK_TIMEOUT',
-          `mock: queue ${String(this.raw.index)}: ${String(list.length)} of ${String(count)} requests ` +
-            `came back within ${String(timeoutMs)} ms, after ${String(this.calls)} notifications`,
+          `mock: queue ${String(this.raw.index)}: ${String(list.length)} of ${String(count)} ` +
+            `requests came back within ${String(timeoutMs)} ms, after ${String(this.calls)} notifications`,
         );
       }
     }

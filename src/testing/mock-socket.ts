@@ -77,7 +77,8 @@ export class MockSocket {
 
   /**
    * Sends bytes at once; resolves when the socket has taken all of them.
-   * @throws VhostUserError `ERR_VHU_MOCK_SEND` when it does not, because the peer is gone or does not
+   * @throws VhostUserError `ERR_VHU_MOCK_SEND` when it does not, because the peer is gone or does
+   * not
    *   read.
    */
   async sendBytes(bytes: Uint8Array, fds: readonly number[] = []): Promise<void> {
@@ -212,7 +213,8 @@ export class MockSocket {
     if (count === -EAGAIN) return;
     if (count <= 0) {
       const cut = this.#reader.partial ? ' in the middle of a message' : '';
-      this.#end(`the peer ended the connection${cut} (${errnoName(-count)})`);
+      const how = count === 0 ? '' : ` (${errnoName(-count)})`;
+      this.#end(`the peer ended the connection${cut}${how}`);
       return;
     }
     try {

@@ -1,6 +1,6 @@
 /**
- * A block device in memory whose answers a test can bend: the counterpart of the mock driver. Slow and
- * simple on purpose; for a real disk see `devices/blk`.
+ * A block device in memory whose answers a test can bend: the counterpart of the mock driver. Slow
+ * and simple on purpose; for a real disk see `devices/blk`.
  *
  * @module
  */

@@ -207,8 +207,8 @@ class BenchRun {
     throw new VhostUserError(
       'ERR_VHU_BENCH_STALLED',
       `benchmark: no request came back for ${String(stallMs)} ms, ` +
-        `${String(this.#submitted - this.#completed)} are in flight: has the back-end died, or does ` +
-        'it wait for a kick that was not sent?',
+        `${String(this.#submitted - this.#completed)} are in flight: has the back-end died, or ` +
+        'does it wait for a kick that was not sent?',
     );
   }
 }

@@ -47,8 +47,8 @@ export interface BlkClientOptions {
 }
 
 /**
- * Any number of requests may be under way at once; they are carried out in no certain order. Requests
- * that are longer than what the device takes are cut, and the parts run at the same time.
+ * Any number of requests may be under way at once; they are carried out in no certain order.
+ * Requests that are longer than what the device takes are cut, and the parts run at the same time.
  *
  * Each request rejects with `ERR_VHU_BLK_IO` or `ERR_VHU_BLK_UNSUPPORTED` when the device says so,
  * `ERR_VHU_BLK_STATUS` when it answers what it must not, and with what ended the session.
@@ -79,7 +79,8 @@ export class BlkClient {
 
   /**
    * Connects to a back-end that listens on `socketPath` and starts the device's queues.
-   * @throws VhostUserError see `FrontendSession.open`, and `ERR_VHU_NO_CONFIG`, `ERR_VHU_BLK_CONFIG`.
+   * @throws VhostUserError see `FrontendSession.open`, and `ERR_VHU_NO_CONFIG`,
+   * `ERR_VHU_BLK_CONFIG`.
    */
   static connect(socketPath: string, options: BlkClientOptions = {}): Promise<BlkClient> {
     return BlkClient.#open({ socketPath }, options);
@@ -125,10 +126,12 @@ export class BlkClient {
     return this.#info;
   }
 
+  /** The disk's size, as it is now. */
   get sizeBytes(): number {
     return this.#info.sizeBytes;
   }
 
+  /** Whether the device refuses writes. */
   get readOnly(): boolean {
     return this.#info.readOnly;
   }
@@ -194,7 +197,9 @@ export class BlkClient {
     return Buffer.from(bytes.subarray(0, end < 0 ? ID_BYTES : end)).toString('latin1');
   }
 
-  /** Reads the device's configuration again, as happens when the device says that it has changed. */
+  /**
+   * Reads the device's configuration again, as happens when the device says that it has changed.
+   */
   async refresh(): Promise<void> {
     const before = this.#info.sizeBytes;
     this.#info = await readInfo(this.session);
@@ -222,7 +227,7 @@ export class BlkClient {
     const { session } = this;
     const queueSize = this.#options.queueSize ?? DEFAULTS.queueSize;
     if (queueSize < QUEUE_SIZE_MIN) {
-      const text = `queue size ${String(queueSize)}: a request takes 3 entries, so at least 4 are needed`;
+      const text = `queue size ${String(queueSize)}: a request takes 3, so at least 4 are needed`;
       throw new VhostUserError('ERR_VHU_QUEUE_SIZE', text);
     }
     const { segmentBytesMax, segmentCountMax, blockBytes } = this.#info;
@@ -358,8 +363,8 @@ function fitSlots(
       if (count > 0) return { count, bufferBytes };
       throw new VhostUserError(
         'ERR_VHU_FRONTEND_MEMORY',
-        `shared memory: ${String(roomBytes)} bytes are left for each queue's buffers, a block needs ` +
-          `${String(slotMemoryBytes(1, bufferBytes))}: share more memory`,
+        `shared memory: ${String(roomBytes)} bytes are left for each queue's buffers, a block ` +
+          `needs ${String(slotMemoryBytes(1, bufferBytes))}: share more memory`,
       );
     }
     bufferBytes = smaller;

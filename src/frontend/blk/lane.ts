@@ -1,6 +1,6 @@
 /**
- * One queue of a {@link BlkClient}: requests wait here for a slot, go through shared memory and come
- * back as promises.
+ * One queue of a {@link BlkClient}: requests wait here for a slot, go through shared memory and
+ * come back as promises.
  *
  * @module
  */

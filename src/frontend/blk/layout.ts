@@ -1,11 +1,13 @@
 /**
- * virtio-blk as bytes, as its driver needs it: virtio 1.3, section 5.2, little-endian. The device has
- * a table of its own, so that the two check each other.
+ * virtio-blk as bytes, as its driver needs it: virtio 1.3, section 5.2, little-endian. The device
+ * has a table of its own, so that the two check each other.
  *
  * @module
  */
 
-/** Feature bits (section 5.2.3): masks, as literals so that the types are known without inference. */
+/**
+ * Feature bits (section 5.2.3): masks, as literals so that the types are known without inference.
+ */
 export const BLK_FEATURE = {
   SIZE_MAX: 0x2n,
   SEG_MAX: 0x4n,

@@ -1,8 +1,8 @@
 /**
- * A virtio-blk driver for one queue that makes no garbage and polls, for benchmarks and stress tests;
- * also what `BlkClient` drives its queues with.
- * Requests live in slots, each with a header, a status byte and a buffer in shared memory. Everything
- * that it is made from is plain data, so a worker thread can make one.
+ * A virtio-blk driver for one queue that makes no garbage and polls, for benchmarks and stress
+ * tests; also what `BlkClient` drives its queues with.
+ * Requests live in slots, each with a header, a status byte and a buffer in shared memory.
+ * Everything that it is made from is plain data, so a worker thread can make one.
  *
  * @module
  */
@@ -20,7 +20,9 @@ const BUFFER_ALIGN = 4096;
 /** Stands in a status byte until the device has written there; no device may answer it. */
 export const STATUS_NOT_WRITTEN = 0xff;
 
-/** Memory for the slots of one {@link BlkPoller}: `slotMemoryBytes` of it, aligned to 4096 bytes. */
+/**
+ * Memory for the slots of one {@link BlkPoller}: `slotMemoryBytes` of it, aligned to 4096 bytes.
+ */
 export interface BlkSlots {
   readonly count: number;
   /** Bytes of each slot's buffer. */
@@ -112,8 +114,8 @@ export class BlkPoller {
 
   /**
    * Puts a request into a slot that is idle and adds it to the ring, unseen by the device until
-   * `kickIfWanted`. `lengthBytes` of the buffer are read or written; a flush has 0. False when the ring
-   * is full.
+   * `kickIfWanted`. `lengthBytes` of the buffer are read or written; a flush has 0. False when the
+   * ring is full.
    */
   submit(type: number, sector: number, slot: number, lengthBytes: number): boolean {
     const ring = this.#ring;
@@ -150,8 +152,8 @@ export class BlkPoller {
   }
 
   /**
-   * Calls `onDone` for each request that came back, with its slot, which is idle from then on, and the
-   * device's status. Returns how many.
+   * Calls `onDone` for each request that came back, with its slot, which is idle from then on, and
+   * the device's status. Returns how many.
    */
   poll(onDone: (slot: number, status: number) => void): number {
     const ring = this.#ring;
