@@ -4,6 +4,7 @@
  * @module
  */
 import { assert } from '../util/index.ts';
+import type { KqueueAbi } from '../abi/index.ts';
 import { abi } from './host.ts';
 import { ERRNO, SystemError } from './errno.ts';
 import { closeFd } from './fd.ts';
@@ -21,25 +22,29 @@ const ENOENT = ERRNO.ENOENT as number;
 /** See the module. */
 export class KqueuePoller implements Poller {
   readonly #fd: number;
-  readonly #layout: NonNullable<typeof abi.kqueue>;
+  readonly #layout: KqueueAbi;
   readonly #events: NativeBlock;
   readonly #change: NativeBlock;
   readonly #timeout = new NativeBlock(TIMESPEC_BYTES);
   readonly #registered = new Map<number, number>(); // fd -> events
   #closed = false;
 
-  private constructor(fd: number, layout: NonNullable<typeof abi.kqueue>) {
+  private constructor(fd: number, layout: KqueueAbi) {
     this.#fd = fd;
     this.#layout = layout;
     this.#events = new NativeBlock(layout.event.SIZE * READY_MAX);
     this.#change = new NativeBlock(layout.event.SIZE);
   }
 
-  /** A new set, or null where the kernel has no kqueue. */
-  static open(): KqueuePoller | null {
-    if (abi.kqueue === null || libc.kqueue === null) return null;
+  /**
+   * A new set, or null where the kernel has no kqueue.
+   *
+   * @param layout for tests: that of a library which has kqueue on another system
+   */
+  static open(layout: KqueueAbi | null = abi.kqueue): KqueuePoller | null {
+    if (layout === null || libc.kqueue === null) return null;
     const fd = libc.kqueue();
-    return fd < 0 ? null : new KqueuePoller(fd, abi.kqueue);
+    return fd < 0 ? null : new KqueuePoller(fd, layout);
   }
 
   add(fd: number, key: number, events: number = READABLE): void {

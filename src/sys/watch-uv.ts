@@ -29,6 +29,7 @@ interface Uv {
 
 /** See the module. */
 export class UvWatcher implements Watcher {
+  static #opened: UvWatcher | null = null;
   readonly #uv: Uv;
   readonly #watches = new Map<number, UvWatch>(); // by the address of the handle
   readonly #onPoll: bigint;
@@ -46,8 +47,13 @@ export class UvWatcher implements Watcher {
     }, 'void UvCloseCallback(uintptr_t handle)');
   }
 
-  /** A watcher, or null where the runtime does not export libuv. */
+  /** The watcher of the main loop, or null where the runtime does not export libuv. */
   static open(): UvWatcher | null {
+    UvWatcher.#opened ??= UvWatcher.#open();
+    return UvWatcher.#opened;
+  }
+
+  static #open(): UvWatcher | null {
     const { uvDefaultLoop, uvHandleSize, uvPollInit, uvPollStart } = libc;
     const { uvPollStop, uvClose, uvRef, uvUnref } = libc;
     if (process.versions.bun !== undefined || process.versions.deno !== undefined) return null;
