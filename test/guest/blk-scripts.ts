@@ -98,6 +98,39 @@ export async function verifyFio(peers: Peers, image: string, folder: string): Pr
   await runProgram([peers.fio, file]);
 }
 
+/** Takes the disk from its driver and gives it back: the device's queues stop and start anew. */
+export function rebind(name: string): string {
+  const driver = '/sys/bus/virtio/drivers/virtio_blk';
+  return `device=$(basename $(readlink -f /sys/block/${name}/device))
+echo $device >${driver}/unbind
+[ ! -e /sys/block/${name} ] || fail "${name} is still there"
+echo $device >${driver}/bind
+[ -e /sys/block/${name}/size ] || fail "${name} did not come back"
+`;
+}
+
+/** What {@link longLoad} asks of the disk until its job is done, in requests. */
+export const LONG_LOAD_REQUESTS = 24_576;
+
+/**
+ * Writes at depth 32 on two processors and reads all of it back, then does so for ever. Says
+ * `@requests=N` now and then: how many are completed.
+ */
+export function longLoad(name: string): string {
+  const job = [
+    ...['[global]', `filename=/dev/${name}`, 'rw=randwrite', 'bs=4k', 'iodepth=32', 'direct=1'],
+    ...['ioengine=libaio', 'verify=crc32c', 'verify_fatal=1', 'verify_state_save=0'],
+    ...['size=24M', '[one]', 'cpus_allowed=0', '[two]', 'cpus_allowed=1', 'offset=24M', ''],
+  ].join('\n');
+  return `cat >load.job <<'JOB'
+${job}JOB
+while true; do awk '{ print "@requests=" $1 + $5 }' /sys/block/${name}/stat; usleep 100000; done &
+fio load.job >load.log 2>&1 || { cat load.log; fail "fio on ${name}"; }
+echo "@load=done"
+while true; do fio load.job >load.log 2>&1 || { cat load.log; fail "fio on ${name}"; }; done
+`;
+}
+
 /** Makes an ext4 in the disk's first part, fills it with files, checks it and reads all back. */
 export function fileSystem(name: string): string {
   const device = `/dev/${name}`;

@@ -11,17 +11,22 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { descriptorKinds, reference, startBlkServer, stopServer } from '../peers/servers.ts';
+import { runProgram } from '../peers/process.ts';
 import type { TestProgram } from '../peers/process.ts';
 import { ensurePeers, missingPeers } from '../peers/setup.ts';
 import type { Peers, Qemu } from '../peers/setup.ts';
 import * as scripts from './blk-scripts.ts';
-import { runGuestOrThrow } from './qemu.ts';
+import { runGuest, runGuestOrThrow } from './qemu.ts';
 
 const MIB = 1 << 20;
 const IMAGE_BYTES = scripts.AREA.total * MIB;
 const GROWN_BYTES = IMAGE_BYTES + 32 * MIB;
 const READ_ONLY_MIB = 4;
 const SERIAL = reference ? 'vhost_user_blk' : 'VHOST-USER-0123456789'.slice(0, 20);
+
+/** After so many requests the server is restarted, and at last QEMU is killed. */
+const RESTART_AFTER = [3_000, 14_000];
+const KILL_AFTER = scripts.LONG_LOAD_REQUESTS + 2_000;
 
 /** One way to put a VMM and our device together. */
 interface Setting {
@@ -65,6 +70,10 @@ if (search.peers === undefined) {
   for (const setting of SETTINGS) {
     test(`a guest writes, formats, discards and grows a disk: ${setting.name}`, (context) =>
       useDisk(context, peers, setting));
+  }
+  for (const host of ['native', 'posix'] as const) {
+    test(`a guest's load outlives restarts of a ${host} server, which outlives QEMU`, (context) =>
+      restartAndKill(context, peers, host));
   }
 }
 
@@ -120,6 +129,62 @@ async function useDisk(context: TestContext, peers: Peers, setting: Setting): Pr
   if (!reference) scripts.verifyResize(image, GROWN_BYTES);
 }
 
+/**
+ * The server is ended and started again under load, twice; then QEMU is killed under load, and the
+ * server serves the next front-end.
+ */
+async function restartAndKill(
+  context: TestContext,
+  peers: Peers,
+  host: 'native' | 'posix',
+): Promise<void> {
+  const folder = mkdtempSync('/tmp/vhost-user-guest-');
+  context.after(() => rmSync(folder, { recursive: true, force: true }));
+  const image = join(folder, 'disk.img');
+  writeFileSync(image, '');
+  truncateSync(image, IMAGE_BYTES);
+  const socketPath = join(folder, 'disk.sock');
+  const start = (): Promise<TestProgram> =>
+    startBlkServer({ peers, image, socketPath, queues: 2, host });
+  let server = await start();
+  context.after(() => server.stop('SIGKILL'));
+  const restartAfter = [...RESTART_AFTER];
+  let restarts = Promise.resolve();
+  const restart = async (): Promise<void> => {
+    await stopServer(server);
+    server = await start();
+  };
+  const killed = new AbortController();
+  const guest = await runGuest({
+    peers,
+    qemu: peers.qemu10,
+    folder,
+    disks: [{ socketPath, reconnectMs: 100 }],
+    script: scripts.PRELUDE + scripts.longLoad('vda'),
+    memory: 'memfd',
+    signal: killed.signal,
+    onLine: (line) => {
+      const count = Number(/^@requests=(\d+)$/.exec(line)?.[1] ?? 0);
+      if (count >= KILL_AFTER) killed.abort();
+      if (count < (restartAfter[0] ?? Infinity)) return;
+      restartAfter.shift();
+      restarts = restarts.then(restart);
+      restarts.catch(() => killed.abort()); // and is thrown below
+    },
+  });
+  await restarts;
+  const said = `${guest.output}\n${server.output}`;
+  assert.equal(guest.status, undefined, said);
+  assert.equal(guest.values.get('load'), 'done', said);
+  assert.deepEqual(restartAfter, []);
+  context.diagnostic(`${guest.seconds.toFixed(1)} s`);
+
+  const options = `driver=virtio-blk-vhost-user,path=${socketPath},cache.direct=on`;
+  const file = `driver=file,filename=${image}`;
+  await runProgram([...peers.qemuImg, 'compare', '--image-opts', options, file]);
+  await stopServer(server);
+}
+
 /** Does what the guest asks for by lines on its console. */
 class HostSide {
   /** The server's descriptors while the guest has its disks. */
@@ -149,6 +214,7 @@ function guestScript(fixedSha256: string): string {
     scripts.checkDisk({ ...facts, name: 'vdb', bytes: READ_ONLY_MIB * MIB, readOnly: true }),
     scripts.checkReadOnly('vdb', READ_ONLY_MIB, fixedSha256),
     scripts.fioVerify('vda'),
+    scripts.rebind('vda'),
     scripts.fileSystem('vda'),
     scripts.discard('vda'),
     ...(reference ? [] : [scripts.resize('vda', GROWN_BYTES)]),

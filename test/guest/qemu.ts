@@ -23,6 +23,8 @@ export interface GuestDisk {
   readonly device?: 'blk' | 'generic';
   /** Default: 2. */
   readonly queues?: number;
+  /** QEMU connects again, after so long, when the back-end has gone. Default: it does not. */
+  readonly reconnectMs?: number;
 }
 
 /** A guest and what it is to do. */
@@ -41,6 +43,8 @@ export interface GuestOptions {
   readonly timeoutMs?: number;
   /** Called with every line of the console: a guest can ask its host for something by a line. */
   readonly onLine?: (line: string) => void;
+  /** Kills QEMU when it is aborted. */
+  readonly signal?: AbortSignal;
 }
 
 /** What became of a guest. */
@@ -69,10 +73,13 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   });
   const timeoutMs = options.timeoutMs ?? DEFAULTS.timeoutMs;
   const timer = setTimeout(() => void program.stop('SIGKILL'), timeoutMs);
+  const kill = (): void => void program.stop('SIGKILL');
+  options.signal?.addEventListener('abort', kill);
   try {
     await program.ended;
   } finally {
     clearTimeout(timer);
+    options.signal?.removeEventListener('abort', kill);
     await program.stop('SIGKILL');
   }
   const seconds = (performance.now() - started) / 1000;
@@ -126,7 +133,8 @@ function machineOptions(memory: 'memfd' | 'shm'): readonly string[] {
 
 function diskOptions(disk: GuestDisk, index: number): readonly string[] {
   const queues = disk.queues ?? DEFAULTS.queues;
-  const chardev = ['-chardev', `socket,id=c${index},path=${disk.socketPath}`];
+  const again = disk.reconnectMs === undefined ? '' : `,reconnect-ms=${disk.reconnectMs}`;
+  const chardev = ['-chardev', `socket,id=c${index},path=${disk.socketPath}${again}`];
   if (disk.device !== 'generic') {
     return [...chardev, '-device', `vhost-user-blk-pci,chardev=c${index},num-queues=${queues}`];
   }
