@@ -1,6 +1,6 @@
 /**
- * The speed of a disk that is served, measured without a virtual machine: a polling front-end on one
- * queue.
+ * The speed of a disk that is served, measured without a virtual machine: a polling front-end on
+ * one queue.
  *
  * @module
  */

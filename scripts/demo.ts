@@ -1,7 +1,8 @@
 /**
- * `npm run demo`: serves a disk by the command that users type, boots a small Linux on it in QEMU, has
- * that write and read, and shows that guest and host agree on every byte; then measures the same disk
- * without a virtual machine. Where there is no QEMU our own front-end takes the guest's place.
+ * `npm run demo`: serves a disk by the command that users type, boots a small Linux on it in QEMU,
+ * has that write and read, and shows that guest and host agree on every byte; then measures the
+ * same disk without a virtual machine. Where there is no QEMU our own front-end takes the guest's
+ * place.
  *
  * `npm run demo -- --install` installs what the guest needs (on Debian 12, as root).
  *
@@ -126,9 +127,8 @@ async function useFrontend(folder: string, socketPath: string): Promise<void> {
     await disk.flush();
     await disk.read(0, back);
     const sum = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
-    say(
-      `   the disk has ${disk.sizeBytes / MIB} MiB, and its serial number is ${await disk.serial()}`,
-    );
+    const serial = await disk.serial();
+    say(`   the disk has ${disk.sizeBytes / MIB} MiB, and its serial number is ${serial}`);
     compare('front-end', sum(data), sum(back), imageSum(join(folder, 'disk.img')));
   } finally {
     await disk.close();

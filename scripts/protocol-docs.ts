@@ -1,5 +1,6 @@
 /**
- * Writes `docs/protocol.md` from the tables in `src/protocol`: `node build/scripts/protocol-docs.js`.
+ * Writes `docs/protocol.md` from the tables in `src/protocol`:
+ * `node build/scripts/protocol-docs.js`.
  *
  * @module
  */

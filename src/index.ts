@@ -1,9 +1,9 @@
 /**
- * vhost-user in TypeScript: serve virtual devices to virtual machines, and drive any back-end without
- * one.
+ * vhost-user in TypeScript: serve virtual devices to virtual machines, and drive any back-end
+ * without one.
  *
- * - A back-end: {@link startBackend} with a device, such as the disk of {@link openBlk}, or one that you
- *   write ({@link Device}).
+ * - A back-end: {@link startBackend} with a device, such as the disk of {@link openBlk}, or one
+ *   that you write ({@link Device}).
  * - A front-end: {@link FrontendSession} speaks to any back-end, {@link BlkClient} to any disk.
  * - The parts: {@link protocol}, {@link virtqueue}, {@link GuestMemory}. The test kit is
  *   `vhost-user/testing`.

@@ -1,12 +1,13 @@
 /**
- * What the documentation says is so: its commands run, its programs compile, its links lead somewhere,
- * and its tables are those of the sources.
+ * What the documentation says is so: its commands run, its programs compile, its links lead
+ * somewhere, and its tables are those of the sources.
  *
  * Each block of shell commands has a remark above it, an HTML comment:
  * - `run`: it is run as it stands, in an empty folder where the package is installed.
  * - `run, ends by SIGTERM once it says WORDS`: the same for a server.
  * - `not run: REASON`: only the options of the `vhost-user` commands in it are checked.
- * A block of TypeScript is compiled; with `the file PATH` it is that file, without its first comment.
+ * A block of TypeScript is compiled; with `the file PATH` it is that file, without its first
+ * comment.
  *
  * @module
  */

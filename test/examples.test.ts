@@ -1,5 +1,6 @@
 /**
- * The programs in examples/ do what they say, as they stand, with the package installed beside them.
+ * The programs in examples/ do what they say, as they stand, with the package installed beside
+ * them.
  *
  * @module
  */

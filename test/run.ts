@@ -1,6 +1,6 @@
 /**
- * What `npm test` runs: every tier in its order, each with its duration; failures with their output;
- * what was skipped with its reason; and the count as the last line.
+ * What `npm test` runs: every tier in its order, each with its duration; failures with their
+ * output; what was skipped with its reason; and the count as the last line.
  *
  * `npm test -- --tier unit,posix --filter virtqueue --seed 7` runs a part of it.
  *

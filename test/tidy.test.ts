@@ -217,7 +217,8 @@ function isExported(node: ts.Statement): boolean {
 /** The methods and accessors of a class that others may call. */
 function publicMembers(node: ts.ClassDeclaration): ts.ClassElement[] {
   return node.members.filter((member) => {
-    const isCallable = ts.isMethodDeclaration(member) || ts.isAccessor(member);
+    // A setter is described by its getter.
+    const isCallable = ts.isMethodDeclaration(member) || ts.isGetAccessorDeclaration(member);
     if (!isCallable || ts.isPrivateIdentifier(member.name)) return false;
     const modifiers = ts.getModifiers(member) ?? [];
     return !modifiers.some((modifier) => modifier.kind === ts.SyntaxKind.PrivateKeyword);
@@ -258,7 +259,7 @@ test('every export of a source file is documented, alone or as one of a group', 
 /** Names that say all there is to say. */
 const SELF_EVIDENT = /^(\[Symbol\.(dispose|asyncDispose|iterator)\]|close|toString)$/;
 
-test('every method of an exported class is documented, here or in the interface it implements', () => {
+test('every method of an exported class is documented, or implements what is', () => {
   const faults: string[] = [];
   for (const file of PRODUCT) {
     for (const node of parsed(file).statements) {
@@ -297,25 +298,47 @@ test('every source file is reached from an entry of package.json', () => {
   expectNone(PRODUCT.filter((file) => !reached.has(file)));
 });
 
-/** The names of a file's tests, where they are written out. */
-function testNames(file: string): { name: string; line: number }[] {
-  const names: { name: string; line: number }[] = [];
-  walk(file, (node) => {
-    if (!ts.isCallExpression(node)) return;
-    if (!/^(test|it|t\.test)$/.test(node.expression.getText())) return;
-    const [name] = node.arguments;
-    if (name === undefined) return;
-    if (ts.isStringLiteralLike(name)) names.push({ name: name.text, line: lineOf(node) });
-    else if (ts.isTemplateExpression(name)) {
-      // What is put in stands for two words: it is a description, or it would need no name.
-      const text = name
-        .getText()
-        .slice(1, -1)
-        .replaceAll(/\$\{[^}]*\}/g, (each) => `${each} $`);
-      names.push({ name: text, line: lineOf(node) });
-    }
-  });
+interface NamedTest {
+  /** With the names of the suites around it in front. */
+  readonly name: string;
+  readonly line: number;
+  /** Whether something is put into the name when it runs. */
+  readonly isPattern: boolean;
+}
+
+const TEST_CALL = /^(test|it|t\.test|describe|suite)$/;
+
+/** The text of a test's or suite's name, where it is written out. */
+function nameOf(node: ts.CallExpression): string {
+  const [name] = node.arguments;
+  if (name === undefined) return '';
+  if (ts.isStringLiteralLike(name)) return name.text;
+  // What is put in stands for two words: it is a description, or it would need no name.
+  const text = ts.isTemplateExpression(name) ? name.getText().slice(1, -1) : '';
+  return text.replaceAll(/\$\{[^}]*\}/g, (each) => `${each} …`);
+}
+
+function namesAround(node: ts.Node): string[] {
+  const names: string[] = [];
+  for (let at = node.parent; !ts.isSourceFile(at); at = at.parent) {
+    if (ts.isCallExpression(at) && TEST_CALL.test(at.expression.getText()))
+      names.unshift(nameOf(at));
+  }
   return names;
+}
+
+/** The names of a file's tests, where they are written out. */
+function testNames(file: string): NamedTest[] {
+  const tests: NamedTest[] = [];
+  walk(file, (node) => {
+    if (!ts.isCallExpression(node) || !TEST_CALL.test(node.expression.getText())) return;
+    if (/^(describe|suite)$/.test(node.expression.getText())) return;
+    const own = nameOf(node);
+    if (own === '') return;
+    const name = [...namesAround(node), own].join(' ');
+    tests.push({ name, line: lineOf(node), isPattern: name.includes('${') });
+  });
+  return tests;
 }
 
 test('every name of a test is a sentence: three words at least, no full stop', () => {
@@ -329,7 +352,7 @@ test('every name of a test is a sentence: three words at least, no full stop', (
 
 test('no two tests of a file have one name', () => {
   const faults = TESTS.flatMap((file) => {
-    const names = testNames(file);
+    const names = testNames(file).filter(({ isPattern }) => !isPattern);
     return names
       .filter(({ name }, i) => names.findIndex((other) => other.name === name) < i)
       .map(({ name, line }) => `${file}:${line}: ${name}`);

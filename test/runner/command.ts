@@ -1,6 +1,6 @@
 /**
- * Runs a program to its end, with a limit of time, and kills everything that it started when the limit
- * is over.
+ * Runs a program to its end, with a limit of time, and kills everything that it started when the
+ * limit is over.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * The package as its users get it: packed, installed in an empty folder without install scripts, run
- * as a command, imported by name, and type-checked as a dependency.
+ * The package as its users get it: packed, installed in an empty folder without install scripts,
+ * run as a command, imported by name, and type-checked as a dependency.
  *
  * @module
  */
@@ -34,6 +34,7 @@ export async function checkPackage(report: (check: Check) => void): Promise<void
     const app = join(folder, 'app');
     if (!(await install(app, tarball, report))) return;
     report(await checkVersion(app, manifest));
+    report(await checkCapabilities(app));
     for (const name of entriesOf(manifest)) report(await checkImport(app, name));
     report(await checkTypes(app, entriesOf(manifest)));
     report(await checkService(app));
@@ -109,14 +110,26 @@ async function checkVersion(app: string, manifest: Manifest): Promise<Check> {
   return failed(name, result);
 }
 
+/** The name by which management software starts a disk, which has no room for the word `blk`. */
+async function checkCapabilities(app: string): Promise<Check> {
+  const name = 'vhost-user-blk --print-capabilities';
+  const command = ['npx', '--no-install', 'vhost-user-blk', '--print-capabilities'];
+  const result = await runCommand(command, limit(app));
+  const isBlock = result.code === 0 && /"type":\s*"block"/.test(result.output);
+  return isBlock ? { name, status: 'passed' } : failed(name, result);
+}
+
 /** An import by name must give something, and must not keep the process alive. */
 async function checkImport(app: string, entry: string): Promise<Check> {
-  const text = `import * as all from '${entry}'; if (Object.keys(all).length === 0) process.exit(3);`;
+  const isEmpty = 'Object.keys(all).length === 0';
+  const text = `import * as all from '${entry}'; if (${isEmpty}) process.exit(3);`;
   const command = [process.execPath, '--input-type=module', '--eval', text];
   return checkCommand(`import '${entry}'`, command, limit(app));
 }
 
-/** A program in TypeScript that uses the package compiles, with the declarations checked as well. */
+/**
+ * A program in TypeScript that uses the package compiles, with the declarations checked as well.
+ */
 async function checkTypes(app: string, entries: readonly string[]): Promise<Check> {
   const lines = entries.map((entry, i) => `export * as entry${i} from '${entry}';`);
   writeFileSync(join(app, 'use.ts'), lines.join('\n'));

@@ -1,6 +1,6 @@
 /**
- * A folder in which the package seems to be installed: `npx vhost-user` and `import 'vhost-user'` lead
- * to what was compiled together with the tests.
+ * A folder in which the package seems to be installed: `npx vhost-user` and `import 'vhost-user'`
+ * lead to what was compiled together with the tests.
  *
  * @module
  */

@@ -45,8 +45,8 @@ export function resolveImport(file: string, specifier: string): string {
 }
 
 /**
- * Why a file in `src/` may not import another one, or undefined when it may. A test may look up, at the
- * test kit and at what it tests, but it too uses doors.
+ * Why a file in `src/` may not import another one, or undefined when it may. A test may look up, at
+ * the test kit and at what it tests, but it too uses doors.
  */
 export function importFault(file: string, target: string): string | undefined {
   if (!target.startsWith('src/')) return 'a source file imports something outside src/';

@@ -1,6 +1,6 @@
 /**
- * The parts of a Markdown page that tests look at: blocks of code with the remark above them, links, and
- * the anchors of headings.
+ * The parts of a Markdown page that tests look at: blocks of code with the remark above them,
+ * links, and the anchors of headings.
  *
  * @module
  */

@@ -25,7 +25,10 @@ function isWritten(name: string): boolean {
   return !name.startsWith('.') && !/^(node_modules|build.*|dist|coverage)$/.test(name);
 }
 
-/** The files below a folder of the repository, as paths from its root, sorted; hidden ones are left out. */
+/**
+ * The files below a folder of the repository, as paths from its root, sorted; hidden ones are left
+ * out.
+ */
 export function filesIn(folder: string): string[] {
   const found: string[] = [];
   const absolute = join(ROOT, folder);
@@ -55,7 +58,10 @@ export interface Reference {
   readonly line: number;
 }
 
-/** What a file imports, re-exports, or starts as a worker (`new URL('./x.worker…', import.meta.url)`). */
+/**
+ * What a file imports, re-exports, or starts as a worker, which looks like
+ * `new URL('./x.worker…', import.meta.url)`.
+ */
 export function referencesOf(source: ts.SourceFile): Reference[] {
   const found: Reference[] = [];
   const add = (node: ts.Node, specifier: string): void => {
