@@ -91,7 +91,7 @@ export class GuestMemory {
     return index < 0 ? 0 : (this.#gpaEnd[index] as number) - gpa;
   }
 
-  /** Reads one byte. For this and each access below the caller has checked the range with `hvaOf`. */
+  /** Reads one byte. Here and in each access below the caller has checked the range by `hvaOf`. */
   readU8(gpa: number): number {
     const at = this.#locate(gpa);
     return this.#window.getUint8(at);

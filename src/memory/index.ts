@@ -1,5 +1,6 @@
 /**
- * Guest memory: regions and address translation. Knows mappings as numbers, never a socket or a ring.
+ * Guest memory: regions and address translation. Knows mappings as numbers, never a socket or a
+ * ring.
  *
  * @module
  */

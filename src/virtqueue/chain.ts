@@ -1,5 +1,6 @@
 /**
- * A descriptor chain that the device has taken: its buffers as segments in guest and host addresses.
+ * A descriptor chain that the device has taken: its buffers as segments in guest and host
+ * addresses.
  *
  * @module
  */
@@ -11,8 +12,8 @@ const SEGMENTS_AT_FIRST = 8; // most chains are shorter; a longer one makes its 
 /**
  * The buffers of one request. Segments `[0, readableCount)` are for the device to read, segments
  * `[readableCount, segmentCount)` for it to write; a buffer that crosses two memory regions is two
- * segments. Each field of each descriptor was read from the ring once, so nothing here changes when a
- * guest rewrites its descriptors.
+ * segments. Each field of each descriptor was read from the ring once, so nothing here changes when
+ * a guest rewrites its descriptors.
  *
  * Borrowed from its queue between `pop` and `push`; the queue owns it and uses it again.
  */
@@ -95,12 +96,12 @@ export class Chain {
     this.#memory.writeU8(this.#gpaAt(this.readableCount, offset), value);
   }
 
-  /** Copies from `offset` of the readable part; returns the bytes copied, fewer at the end of it. */
+  /** Copies from `offset` of the readable part; returns the bytes copied, fewer at its end. */
   copyFromReadable(offset: number, into: Uint8Array): number {
     return this.#copy(0, this.readableCount, offset, into, false);
   }
 
-  /** Copies to `offset` of the writable part; returns the bytes copied, fewer at the end of it. */
+  /** Copies to `offset` of the writable part; returns the bytes copied, fewer at its end. */
   copyToWritable(offset: number, from: Uint8Array): number {
     return this.#copy(this.readableCount, this.segmentCount, offset, from, true);
   }

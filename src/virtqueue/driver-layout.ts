@@ -5,7 +5,7 @@
  */
 import { DESC, availRingBytes, descTableBytes, usedRingBytes } from './layout.ts';
 
-/** The two sides write to different cache lines; 128 bytes is what Apple's and adjacent-line prefetch need. */
+/** The two sides write to different cache lines; 128 is for Apple's and adjacent-line prefetch. */
 const CACHE_LINE_BYTES = 128;
 
 /** Offsets in bytes from the ring's first byte, which is aligned to 128. */

@@ -1,7 +1,7 @@
 /**
- * Driver side and device side of a split ring against each other: whatever the shapes of the chains,
- * the size of the ring and the features, everything that was submitted comes back exactly once, with
- * its bytes, in the order in which the device used it.
+ * Driver side and device side of a split ring against each other: whatever the shapes of the
+ * chains, the size of the ring and the features, everything that was submitted comes back exactly
+ * once, with its bytes, in the order in which the device used it.
  *
  * @module
  */

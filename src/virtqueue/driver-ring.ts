@@ -2,9 +2,9 @@
  * The driver side of a split virtqueue (virtio 1.3, section 2.7): makes chains of buffers available
  * to a device and takes them back when it has used them.
  *
- * The device is not trusted: what it can write is the used ring alone, each element of which is read
- * once and checked; everything that the driver has to remember it keeps in memory of its own. Memory
- * ordering: `docs/memory-ordering.md`.
+ * The device is not trusted: what it can write is the used ring alone, each element of which is
+ * read once and checked; everything that the driver has to remember it keeps in memory of its own.
+ * Memory ordering: `docs/memory-ordering.md`.
  *
  * @module
  */
@@ -44,7 +44,7 @@ export interface Segment {
   readonly lengthBytes: number;
 }
 
-/** Room for the tables of indirect chains, one for each descriptor of the ring, in shared memory. */
+/** Room in shared memory for the tables of indirect chains, one per descriptor of the ring. */
 export interface IndirectTables {
   /** Where the device sees it; a multiple of 16. */
   readonly gpa: number;
@@ -74,7 +74,7 @@ export interface DriverRingConfig extends RingPlacement {
  * ring.stageWritable(statusGpa, 1);
  * ring.add(7);
  * if (ring.publish()) kick.signal();
- * for (let token = ring.take(); token >= 0; token = ring.take()) console.log(token, ring.usedBytes);
+ * for (let token = ring.take(); token >= 0; token = ring.take()) done(token, ring.usedBytes);
  * ```
  */
 export class DriverRing {
@@ -215,13 +215,13 @@ export class DriverRing {
     const old = this.#published;
     const next = this.#availIndex;
     if (next === old) return false;
-    // Release: descriptors and entries come before the index that shows them. Pairs with the device's
-    // load of avail.idx.
+    // Release: descriptors and entries come before the index that shows them. Pairs with the
+    // device's load of avail.idx.
     Atomics.store(this.#avail, IDX, next);
     this.#published = next;
-    // Full fence between the store above and the loads below (all are sequentially consistent): either
-    // we see that the device went to sleep, or it sees the entry. Pairs with the device's store of
-    // avail_event or flags followed by its load of avail.idx.
+    // Full fence between the store above and the loads below (all are sequentially consistent):
+    // either we see that the device went to sleep, or it sees the entry. Pairs with the device's
+    // store of avail_event or flags followed by its load of avail.idx.
     if (!this.#eventIdx) return (Atomics.load(this.#used, FLAGS) & VIRTQ_USED_F_NO_NOTIFY) === 0;
     return needsEvent(Atomics.load(this.#used, RING + 4 * this.size), next, old);
   }
@@ -250,9 +250,10 @@ export class DriverRing {
     return token;
   }
 
-  /** Asks the device not to notify: a hint, and with EVENT_IDX it still does once in 2^16 chains. */
+  /** Asks the device not to notify: a hint; with EVENT_IDX it still does once in 2^16 chains. */
   disableInterrupts(): void {
-    // With EVENT_IDX the flag stays 0 (section 2.7.7.1), and an event that has just passed is silent.
+    // With EVENT_IDX the flag stays 0 (section 2.7.7.1), and an event that has just passed is
+    // silent.
     if (this.#eventIdx) {
       Atomics.store(this.#avail, RING + this.size, (this.#usedIndex - 1) & 0xffff);
     } else {
@@ -305,7 +306,7 @@ export class DriverRing {
     let index = this.#freeHead;
     for (let i = 0; ; i++) {
       const last = i === count - 1;
-      const next = this.#next[index] as number; // the free list is already in the order of the chain
+      const next = this.#next[index] as number; // the free list is in the order of the chain
       const flags = (i < readable ? 0 : VIRTQ_DESC_F_WRITE) | (last ? 0 : VIRTQ_DESC_F_NEXT);
       this.#fillOne(this.#desc, index, i, flags, last ? 0 : next);
       if (last) return index;
@@ -348,8 +349,8 @@ export class DriverRing {
 
   /** Loads used.idx; false when there is nothing to take, or when the index cannot be right. */
   #loadUsedIndex(): boolean {
-    // Acquire: used elements and the bytes of buffers are read after it. Pairs with the device's store
-    // of used.idx.
+    // Acquire: used elements and the bytes of buffers are read after it. Pairs with the device's
+    // store of used.idx.
     const idx = Atomics.load(this.#used, IDX);
     const waiting = (idx - this.#usedIndex) & 0xffff;
     if (waiting === 0 || this.fault !== null) return false;

@@ -49,8 +49,8 @@ export function usedRingBytes(size: number): number {
 }
 
 /**
- * Whether the other side wants to hear that an index moved from `old` to `next`, when it asked to hear
- * of the move past `event`; all are 16-bit and wrap (`vring_need_event`, section 2.7.7.2).
+ * Whether the other side wants to hear that an index moved from `old` to `next`, when it asked to
+ * hear of the move past `event`; all are 16-bit and wrap (`vring_need_event`, section 2.7.7.2).
  */
 export function needsEvent(event: number, next: number, old: number): boolean {
   return ((next - event - 1) & 0xffff) < ((next - old) & 0xffff);

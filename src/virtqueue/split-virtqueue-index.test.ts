@@ -257,7 +257,7 @@ describe('SplitVirtqueue: notifications', () => {
     });
   }
 
-  it('all of 2^16 at once look like nothing at all to an index, and are shown with the next', () => {
+  it('all of 2^16 at once look like nothing to an index, and are shown with the next', () => {
     withRing({ size: 32768, features: EVENT_IDX }, (driver, device) => {
       fillDescriptors(driver);
       driver.usedEvent(0);

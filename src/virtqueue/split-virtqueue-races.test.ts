@@ -1,6 +1,6 @@
 /**
- * The device side of a split ring, while another thread rewrites what the driver owns: nothing is read
- * twice, and nothing outside of memory is ever touched.
+ * The device side of a split ring, while another thread rewrites what the driver owns: nothing is
+ * read twice, and nothing outside of memory is ever touched.
  *
  * @module
  */
@@ -41,7 +41,7 @@ function checkChain(pair: RingPair, chain: Chain): void {
   assert.deepEqual([chain.readableBytes, chain.writableBytes], [readable, writable]);
 }
 
-/** Makes queues and takes chains while `flips` go on; returns what was seen, by fault or 'served'. */
+/** Makes queues and takes chains while `flips` go on; returns counts, by fault or 'served'. */
 async function popUnderFire(pair: RingPair, flips: readonly Flip[]): Promise<Map<string, number>> {
   const seen = new Map<string, number>();
   const count = (what: string): void => void seen.set(what, (seen.get(what) ?? 0) + 1);

@@ -1,8 +1,9 @@
 /**
  * The device side of a split virtqueue (virtio 1.3, section 2.7).
  *
- * The guest owns the descriptors and the available ring and may write to them at any moment, so each
- * field is read once into a local and checked there. Memory ordering: `docs/memory-ordering.md`.
+ * The guest owns the descriptors and the available ring and may write to them at any moment, so
+ * each field is read once into a local and checked there. Memory ordering:
+ * `docs/memory-ordering.md`.
  *
  * @module
  */
@@ -173,8 +174,8 @@ export class SplitVirtqueue implements Virtqueue {
   publish(): boolean {
     const next = this.#usedIndex;
     if (next === this.#published) return false;
-    // Release: the used elements, and the bytes that the device wrote to the buffers, come before the
-    // index that shows them. Pairs with the driver's load of used.idx.
+    // Release: the used elements, and the bytes that the device wrote to the buffers, come before
+    // the index that shows them. Pairs with the driver's load of used.idx.
     Atomics.store(this.#used, IDX, next);
     this.#published = next;
     return this.#wantsCall(next);
@@ -188,8 +189,8 @@ export class SplitVirtqueue implements Virtqueue {
   enableNotifications(): boolean {
     if (this.#eventIdx) Atomics.store(this.#used, RING + 4 * this.size, this.#availIndex);
     else Atomics.store(this.#used, FLAGS, 0);
-    // Full fence between the store above and this load (both are sequentially consistent): either the
-    // driver sees that we want to hear, or we see its entry. Pairs with the driver's store of
+    // Full fence between the store above and this load (both are sequentially consistent): either
+    // the driver sees that we want to hear, or we see its entry. Pairs with the driver's store of
     // avail.idx followed by its load of avail_event or flags.
     return this.hasAvailable();
   }
@@ -211,7 +212,8 @@ export class SplitVirtqueue implements Virtqueue {
 
   /** Loads avail.idx; false when there is nothing to take, or when the index cannot be right. */
   #loadAvailIndex(): boolean {
-    // Acquire: entries and descriptors are read after it. Pairs with the driver's store of avail.idx.
+    // Acquire: entries and descriptors are read after it. Pairs with the driver's store of
+    // avail.idx.
     const idx = Atomics.load(this.#avail, IDX);
     const waiting = (idx - this.#availIndex) & 0xffff;
     if (waiting === 0 || this.fault !== null) return false;
@@ -219,8 +221,8 @@ export class SplitVirtqueue implements Virtqueue {
       this.#break(
         'ERR_VHU_RING_AVAIL_INDEX',
         `avail.idx ${String(idx)} is ${String(waiting)} entries ahead of ` +
-          `${String(this.#availIndex)}, but the ring has ${String(this.size)}: the driver was reset ` +
-          'without the device, or wrote over its ring',
+          `${String(this.#availIndex)}, but the ring has ${String(this.size)}: the driver was ` +
+          'reset without the device, or wrote over its ring',
       );
       return false;
     }
@@ -228,10 +230,10 @@ export class SplitVirtqueue implements Virtqueue {
     return true;
   }
 
-  /** Whether the driver wants to hear of used.idx having reached `next` (sections 2.7.7, 2.7.10). */
+  /** Whether the driver wants to hear that used.idx reached `next` (sections 2.7.7, 2.7.10). */
   #wantsCall(next: number): boolean {
-    // These loads follow the store of used.idx, and sequential consistency keeps them behind it: else
-    // the driver could arm its event just before and neither side would see the other.
+    // These loads follow the store of used.idx, and sequential consistency keeps them behind it:
+    // else the driver could arm its event just before and neither side would see the other.
     const old = this.#calledAt;
     this.#calledAt = next;
     if (!this.#eventIdx) {

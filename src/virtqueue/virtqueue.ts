@@ -50,19 +50,19 @@ export interface Virtqueue {
   pop(): Chain | null;
   /** Whether `pop` would find something; one load, for a polling loop. */
   hasAvailable(): boolean;
-  /** Gives a chain back with the count of bytes written to it. The driver sees it after `publish`. */
+  /** Gives a chain back with the count of bytes written to it; shown to the driver by `publish`. */
   push(chain: Chain, writtenBytes: number): void;
   /** Shows all pushed chains to the driver at once; true when the driver wants a notification. */
   publish(): boolean;
   /** Asks the driver not to notify; a hint that it may ignore. */
   disableNotifications(): void;
-  /** Asks the driver to notify; true when chains came in meanwhile, so look again before sleeping. */
+  /** Asks the driver to notify; true when chains came in meanwhile: look again before sleeping. */
   enableNotifications(): boolean;
   /** Breaks the ring on the device's behalf, when its own processing of it failed. */
   breakRing(fault: VirtqueueFault): void;
   /**
-   * Forgets the chains that a broken ring's device holds and will not give back; should it do so all
-   * the same, nothing happens.
+   * Forgets the chains that a broken ring's device holds and will not give back; should it do so
+   * all the same, nothing happens.
    */
   abandon(): void;
   /** The indices, for GET_VRING_BASE. */

@@ -42,7 +42,7 @@ export const CONTROL = { stop: 0, failed: 1, BYTES: 4096 } as const;
 export const SLOT = { request: 0, reply: 32, SIZE: 64, MESSAGE_BYTES: 128, LAST: 31 } as const;
 const SLOT_BYTES = 4 * SLOT.SIZE;
 
-/** What differs from a sequence number in each of the four marks, so that none passes for another. */
+/** What differs from a sequence number in each of the four marks: none passes for another. */
 export const MARK = { first: 0x1357_9bdf, last: 0x2468_ace0, reply: 0x5a5a_5a5a } as const;
 
 const MEMORY_GPA = 0x1_0000_0000;
@@ -146,8 +146,8 @@ export class Waiter {
 
   /** True when it came; false when it did not for as long as a stall takes. */
   wait(): boolean {
-    // A peer at work on another processor answers sooner than a sleep takes, and then both sides meet
-    // far more often; on a busy machine it waits for this very processor, so how long adapts.
+    // A peer at work on another processor answers sooner than a sleep takes, and then both sides
+    // meet far more often; on a busy machine it waits for this very processor, so how long adapts.
     for (let spins = 0; spins < this.#spins; spins++) {
       if (this.#consumer.drain() !== 1) continue;
       this.#spins = Math.min(2 * this.#spins, SPINS.max);

@@ -1,12 +1,13 @@
 /**
- * A stress of memory ordering: a driver in this process and a device in another one exchange requests
- * over one ring, both sleeping as often as they may. A request or reply that is stale, lost or doubled
- * is an error, and so is a wake-up that never comes; see `docs/memory-ordering.md`.
+ * A stress of memory ordering: a driver in this process and a device in another one exchange
+ * requests over one ring, both sleeping as often as they may. A request or reply that is stale,
+ * lost or doubled is an error, and so is a wake-up that never comes; see `docs/memory-ordering.md`.
  *
  *     node build/test/stress/ordering.js [--exchanges 1e8] [--seed N] [--size 512] [--depth 256]
  *                                        [--stall-ms 10000] [--plain]
  *
- * `--plain` takes the ordering out (plain accesses in place of `Atomics`): the run has to fail then.
+ * `--plain` takes the ordering out (plain accesses in place of `Atomics`): the run has to fail
+ * then.
  *
  * @module
  */
@@ -195,7 +196,8 @@ class StressDriver {
     if (room > 0) this.#submit(Math.min(room, this.#random.batch(this.#batchMax)));
     if (this.#random.below(4) === 0) this.#ring.disableInterrupts();
     if (this.#takeAll() > 0) return;
-    // With room left, go on submitting as often as not, so that the ring is full, empty and between.
+    // With room left, go on submitting as often as not, so that the ring is full, empty and
+    // between.
     if (this.#freeSlots.length > 0 && this.#random.below(2) === 0) return;
     this.#idle();
   }
@@ -263,8 +265,8 @@ class StressDriver {
     if (this.#call.wait()) return;
     const what = ring.hasUsed() ? 'although replies are waiting' : 'and no reply is waiting';
     throw new Error(
-      `stalled after ${this.#done} exchanges: no notification for ${this.#plan.stallMs} ms, ${what}; ` +
-        `${ring.inFlight} in flight, wanted after ${after}; ${this.#area.describe()}`,
+      `stalled after ${this.#done} exchanges: no notification for ${this.#plan.stallMs} ms, ` +
+        `${what}; ${ring.inFlight} in flight, wanted after ${after}; ${this.#area.describe()}`,
     );
   }
 }
