@@ -152,6 +152,7 @@ export class SessionState {
     for (const ring of this.rings) {
       await this.stop(ring);
       ring.enabled = false;
+      ring.availIndex = 0; // the driver makes the ring anew
     }
     this.#status = 0;
     this.#needsReset = false;

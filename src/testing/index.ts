@@ -4,6 +4,8 @@
  *
  * @module
  */
+export { EchoDevice } from './echo-device.ts';
+export type { EchoOptions } from './echo-device.ts';
 export { startFlipper } from './flipper.ts';
 export type { Flip, Flipper } from './flipper.ts';
 export { HOSTILE_CHAINS } from './hostile-chains.ts';
@@ -12,6 +14,8 @@ export { HostileDriver } from './hostile-driver.ts';
 export type { HostileRing, RawDescriptor, RawUsed } from './hostile-driver.ts';
 export { expectNoLeak, holdings } from './leaks.ts';
 export type { Holdings } from './leaks.ts';
+export { MockBackend, u64 } from './mock-backend.ts';
+export type { MockAnswer, MockBackendOptions } from './mock-backend.ts';
 export { MockDriver } from './mock-driver.ts';
 export type { MockCompletion } from './mock-driver.ts';
 export { MockFrontend, mockMessage } from './mock-frontend.ts';
@@ -33,3 +37,5 @@ export { RamDisk } from './ram-disk.ts';
 export type { RamDiskAnswer, RamDiskOptions, RamDiskRequest } from './ram-disk.ts';
 export { RingPair } from './ring-pair.ts';
 export type { RingPairOptions } from './ring-pair.ts';
+export { TestBackend, codesOf } from './test-backend.ts';
+export type { TestConversation, TestReport } from './test-backend.ts';

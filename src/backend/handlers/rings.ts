@@ -36,8 +36,14 @@ export const ringHandlers: readonly HandlerEntry[] = [
           `${String(queueSizeMax)} is wanted`,
       );
     }
+    const before = ring.size;
     ring.size = num;
-    await state.startIfComplete(ring);
+    try {
+      await state.startIfComplete(ring);
+    } catch (error) {
+      ring.size = before;
+      throw error;
+    }
     return undefined;
   }),
   handle<'vringAddress'>(FRONTEND.SET_VRING_ADDR, async (state, { index, desc, avail, used }) => {
@@ -64,7 +70,12 @@ export const ringHandlers: readonly HandlerEntry[] = [
     const { ring, fd } = vringFd(state, value, fds);
     if (!ring.started) {
       ring.setFd('kickFd', fd);
-      await state.startIfComplete(ring);
+      try {
+        await state.startIfComplete(ring);
+      } catch (error) {
+        ring.setFd('kickFd', null); // refused: the ring must not start later by itself
+        throw error;
+      }
       return undefined;
     }
     await state.runner.setKickFd(ring.index, fd === 'none' ? -1 : fd);
