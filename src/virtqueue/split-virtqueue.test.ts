@@ -315,6 +315,25 @@ describe('SplitVirtqueue: faults', () => {
     });
   });
 
+  it('a broken ring forgets the chains that its device holds, and takes none of them back', () => {
+    withRing({ size: 4 }, (driver, device) => {
+      fillDescriptors(driver);
+      driver.offer(0, 1, 2);
+      const [first, second] = [device.pop()!, device.pop()!];
+      device.push(first, 1);
+      assert.throws(() => device.abandon(), /only a broken ring/);
+      device.breakRing({ code: 'ERR_VHU_DEVICE', message: 'the device failed' });
+      device.abandon();
+      assert.equal(device.inFlight, 0);
+      device.push(second, 1);
+      device.publish();
+      assert.deepEqual(driver.used(), [{ id: 0, len: 1 }], 'what was given back before is shown');
+      assert.equal(device.inFlight, 0);
+      assert.equal(device.pop(), null);
+      assert.deepEqual(device.savedState(), { availIndex: 2, usedIndex: 1 });
+    });
+  });
+
   it('refuses sizes that no split ring has', () => {
     withRing({ size: 4 }, (_, __, pair) => {
       for (const size of [0, 3, -4, 65536, 1.5, NaN]) {
