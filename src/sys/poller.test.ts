@@ -19,6 +19,8 @@ import {
   socketPair,
 } from './index.ts';
 import type { Notifier, NotifierConsumer, Poller } from './index.ts';
+import { abiFor } from '../abi/index.ts';
+import { abi } from './host.ts';
 import * as libc from './libc.ts';
 import { NativeBlock } from './native.ts';
 import { EpollPoller } from './poller-epoll.ts';
@@ -28,7 +30,8 @@ import { PollPoller } from './poller-poll.ts';
 type Make = () => Poller;
 const MAKERS: [string, Make | null][] = [
   ['epoll', opened(() => EpollPoller.open())],
-  ['kqueue', opened(() => KqueuePoller.open())],
+  // Elsewhere only with a library that has kqueue: see other-hosts.test.ts.
+  ['kqueue', opened(() => KqueuePoller.open(abi.kqueue ?? abiFor('darwin', 'arm64')?.kqueue))],
   ['poll', () => new PollPoller()],
 ];
 
