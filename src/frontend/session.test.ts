@@ -8,7 +8,6 @@ import { describe, it } from 'node:test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { closeFds, socketPair } from '../sys/index.ts';
 import {
   BACKEND,
   FRONTEND,
@@ -20,8 +19,13 @@ import {
 } from '../protocol/index.ts';
 import { startBackend } from '../backend/index.ts';
 import type { Backend } from '../backend/index.ts';
-import { MockSocket, RamDisk, expectNoLeak, holdings } from '../testing/index.ts';
-import type { RamDiskOptions } from '../testing/index.ts';
+import { MockBackend, RamDisk, expectNoLeak, holdings, u64 } from '../testing/index.ts';
+import type {
+  MockAnswer,
+  MockBackendOptions,
+  MockSocket,
+  RamDiskOptions,
+} from '../testing/index.ts';
 import { BLK_FEATURE, CONFIG } from './blk/layout.ts';
 import { FrontendSession } from './session.ts';
 import type { FrontendSessionOptions } from './session.ts';
@@ -54,54 +58,12 @@ async function withDisk(
   await expectNoLeak(before);
 }
 
-/**
- * A request as the scripted peer sees it, and its answer: a payload, `'ack'`, `'silence'`, `'end'`.
- */
-type Script = (name: string, payload: Uint8Array) => Uint8Array | 'ack' | 'silence' | 'end';
-
-const u64 = (value: bigint): Uint8Array => {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setBigUint64(0, value, true);
-  return bytes;
-};
-
-/** A back-end that offers `offered`, and says what `script` says to everything else. */
-function scriptedPeer(
-  offered: { features: bigint; protocol?: bigint },
-  script: Script = () => 'ack',
-): { fd: number; seen: string[]; socket: MockSocket; close: () => Promise<void> } {
-  const [fd, peerFd] = socketPair();
-  const socket = new MockSocket(peerFd, 'frontend');
-  const seen: string[] = [];
-  const serve = async (): Promise<void> => {
-    while (socket.open) {
-      const frame = await socket.receive();
-      const name = messageName('frontend', frame.request);
-      seen.push(name);
-      closeFds(frame.fds);
-      let answer = script(name, frame.payload);
-      if (answer === 'end') socket.close();
-      if (answer === 'end' || answer === 'silence') continue;
-      if (answer === 'ack' && name === 'GET_FEATURES') answer = u64(offered.features);
-      if (answer === 'ack' && name === 'GET_PROTOCOL_FEATURES')
-        answer = u64(offered.protocol ?? 0n);
-      if (answer === 'ack' && (frame.flags & 8) !== 0) answer = u64(0n);
-      if (answer === 'ack') continue;
-      const reply = new Uint8Array(12 + answer.length);
-      const view = new DataView(reply.buffer);
-      view.setUint32(0, frame.request, true);
-      view.setUint32(4, 5, true);
-      view.setUint32(8, answer.length, true);
-      reply.set(answer, 12);
-      await socket.sendBytes(reply);
-    }
-  };
-  const done = serve().catch(() => undefined);
-  const close = async (): Promise<void> => {
-    socket.close();
-    await done;
-  };
-  return { fd, seen, socket, close };
+/** A back-end that offers these features, and does as `script` says. */
+function scripted(
+  offered: Omit<MockBackendOptions, 'script'>,
+  script: NonNullable<MockBackendOptions['script']> = () => 'agree',
+): MockBackend {
+  return new MockBackend({ ...offered, script });
 }
 
 describe('FrontendSession', () => {
@@ -225,11 +187,11 @@ describe('FrontendSession', () => {
   }
 
   it('speaks the original protocol with a back-end that knows no protocol features', async () => {
-    const peer = scriptedPeer({ features: virtioFeatures('VERSION_1') }, (name) => {
+    const peer = scripted({ features: virtioFeatures('VERSION_1') }, (name) => {
       if (name === 'GET_VRING_BASE') return new Uint8Array(8);
-      return 'ack';
+      return 'agree';
     });
-    const session = await FrontendSession.open({ fd: peer.fd });
+    const session = await FrontendSession.open({ fd: peer.peerFd });
     await session.startQueue({ index: 0, size: 8 });
     await session.close();
     await peer.close();
@@ -244,11 +206,14 @@ describe('FrontendSession', () => {
   });
 
   it('accepts nothing that it cannot follow, whatever is offered', async () => {
-    const peer = scriptedPeer({ features: 2n ** 64n - 1n, protocol: 2n ** 64n - 1n }, (name) => {
-      if (name === 'GET_QUEUE_NUM' || name === 'GET_MAX_MEM_SLOTS') return u64(32n);
-      return 'ack';
-    });
-    const session = await FrontendSession.open({ fd: peer.fd, features: 2n ** 64n - 1n });
+    const peer = scripted(
+      { features: 2n ** 64n - 1n, protocolFeatures: 2n ** 64n - 1n },
+      (name) => {
+        if (name === 'GET_QUEUE_NUM' || name === 'GET_MAX_MEM_SLOTS') return u64(32n);
+        return 'agree';
+      },
+    );
+    const session = await FrontendSession.open({ fd: peer.peerFd, features: 2n ** 64n - 1n });
     const refused = virtioFeatures(
       'RING_PACKED',
       'ACCESS_PLATFORM',
@@ -263,11 +228,11 @@ describe('FrontendSession', () => {
   });
 
   it('an empty GET_CONFIG reply is a refusal, and the session goes on', async () => {
-    const offered = { features: BIT_30, protocol: protocolFeatures('CONFIG', 'REPLY_ACK') };
-    const peer = scriptedPeer(offered, (name) => {
-      return name === 'GET_CONFIG' ? new Uint8Array(0) : 'ack';
+    const offered = { features: BIT_30, protocolFeatures: protocolFeatures('CONFIG', 'REPLY_ACK') };
+    const peer = scripted(offered, (name) => {
+      return name === 'GET_CONFIG' ? new Uint8Array(0) : 'agree';
     });
-    const session = await FrontendSession.open({ fd: peer.fd });
+    const session = await FrontendSession.open({ fd: peer.peerFd });
     await assert.rejects(session.readConfig(0, 4), { code: 'ERR_VHU_REFUSED' });
     await session.barrier();
     await session.close();
@@ -276,7 +241,7 @@ describe('FrontendSession', () => {
 });
 
 describe('FrontendSession with a back-end in trouble', () => {
-  const failures: [string, Script, RegExp, string][] = [
+  const failures: [string, () => MockAnswer, RegExp, string][] = [
     [
       'never answers',
       () => 'silence',
@@ -301,8 +266,8 @@ describe('FrontendSession with a back-end in trouble', () => {
   for (const [name, script, message, code] of failures) {
     it(`open says so when the back-end ${name}, and leaves nothing behind`, async () => {
       const before = holdings();
-      const peer = scriptedPeer({ features: 0n }, script);
-      const open = FrontendSession.open({ fd: peer.fd, replyTimeoutMs: 50 });
+      const peer = scripted({ features: 0n }, script);
+      const open = FrontendSession.open({ fd: peer.peerFd, replyTimeoutMs: 50 });
       await assert.rejects(open, { code, message });
       await peer.close();
       await expectNoLeak(before);
@@ -321,10 +286,10 @@ describe('FrontendSession with a back-end in trouble', () => {
   });
 
   it('a reply that nobody asked for ends the session', async () => {
-    const peer = scriptedPeer({ features: 0n });
+    const peer = scripted({ features: 0n });
     let onEnd: (error: Error | null) => void = () => undefined;
     const ended = new Promise<Error | null>((resolve) => (onEnd = resolve));
-    const session = await FrontendSession.open({ fd: peer.fd, onEnd });
+    const session = await FrontendSession.open({ fd: peer.peerFd, onEnd });
     const options = { reply: true };
     const reply = encodeMessage('frontend', FRONTEND.GET_FEATURES, 'u64', { value: 0n }, options);
     await peer.socket.sendBytes(reply);
@@ -336,8 +301,8 @@ describe('FrontendSession with a back-end in trouble', () => {
   });
 
   it('what is asked after the end is told what the end was', async () => {
-    const peer = scriptedPeer({ features: 0n });
-    const session = await FrontendSession.open({ fd: peer.fd });
+    const peer = scripted({ features: 0n });
+    const session = await FrontendSession.open({ fd: peer.peerFd });
     peer.socket.close();
     await assert.rejects(session.barrier(), { code: 'ERR_VHU_BACKEND_GONE' });
     await assert.rejects(session.barrier(), {
@@ -352,8 +317,8 @@ describe('FrontendSession with a back-end in trouble', () => {
 
   it('a closed session refuses politely, and waiting requests are told', async () => {
     let quiet = false;
-    const peer = scriptedPeer({ features: 0n }, () => (quiet ? 'silence' : 'ack'));
-    const session = await FrontendSession.open({ fd: peer.fd });
+    const peer = scripted({ features: 0n }, () => (quiet ? 'silence' : 'agree'));
+    const session = await FrontendSession.open({ fd: peer.peerFd });
     quiet = true;
     const outcome = assert.rejects(session.barrier(), { code: 'ERR_VHU_CLOSED' });
     await session.close();
@@ -363,14 +328,14 @@ describe('FrontendSession with a back-end in trouble', () => {
   });
 
   it('a refusal that is followed by a hang-up is still heard', async () => {
-    const offered = { features: BIT_30, protocol: protocolFeatures('REPLY_ACK') };
+    const offered = { features: BIT_30, protocolFeatures: protocolFeatures('REPLY_ACK') };
     let last = false;
-    const peer = scriptedPeer(offered, (name) => {
+    const peer = scripted(offered, (name) => {
       if (last) return 'end';
       last = name === 'SET_VRING_NUM';
-      return last ? u64(1n) : 'ack';
+      return last ? u64(1n) : 'agree';
     });
-    const session = await FrontendSession.open({ fd: peer.fd });
+    const session = await FrontendSession.open({ fd: peer.peerFd });
     const start = session.startQueue({ index: 0, size: 8 });
     await assert.rejects(start, { code: 'ERR_VHU_REFUSED', message: /^SET_VRING_NUM/ });
     await session.close();
@@ -380,52 +345,48 @@ describe('FrontendSession with a back-end in trouble', () => {
 
 describe('BackendChannel', () => {
   it('a request that was not offered is refused and told, and the next one is served', async () => {
-    let peerFd = -1;
-    const [fd, otherFd] = socketPair();
-    const socket = new MockSocket(otherFd, 'frontend');
+    const before = holdings();
+    const offered = { features: BIT_30, protocolFeatures: protocolFeatures('BACKEND_REQ') };
+    const peer = scripted(offered);
     const errors: string[] = [];
     let changes = 0;
-    const serve = async (): Promise<void> => {
-      for (;;) {
-        const frame = await socket.receive();
-        const get = (value: bigint): Promise<void> =>
-          socket.sendBytes(
-            encodeMessage('frontend', frame.request, 'u64', { value }, { reply: true }),
-          );
-        if (frame.fds.length > 0 && frame.request === FRONTEND.SET_BACKEND_REQ_FD) {
-          peerFd = frame.fds.pop() as number;
-        }
-        closeFds(frame.fds);
-        if (frame.request === FRONTEND.GET_FEATURES) await get(BIT_30);
-        if (frame.request === FRONTEND.GET_PROTOCOL_FEATURES) {
-          await get(protocolFeatures('BACKEND_REQ', 'CONFIG'));
-        }
-      }
-    };
-    const served = serve().catch(() => undefined);
     const session = await FrontendSession.open({
-      fd,
+      fd: peer.peerFd,
       onConfigChange: () => changes++,
       onError: (error) => errors.push(`${error.code} ${error.message}`),
     });
-    const backend = new MockSocket(peerFd, 'backend');
+    const backend = peer.requests as MockSocket;
     const ask = async (request: number, needReply: boolean): Promise<void> => {
       await backend.sendBytes(encodeMessage('backend', request, 'none', {}, { needReply }));
     };
     await ask(BACKEND.VRING_HOST_NOTIFIER_MSG, true);
-    assert.deepEqual([...(await backend.receive()).payload], [1, 0, 0, 0, 0, 0, 0, 0]);
+    assert.deepEqual((await backend.receive()).payload, u64(1n));
     await ask(BACKEND.CONFIG_CHANGE_MSG, true);
-    assert.deepEqual([...(await backend.receive()).payload], [0, 0, 0, 0, 0, 0, 0, 0]);
+    assert.deepEqual((await backend.receive()).payload, u64(0n));
     await ask(BACKEND.CONFIG_CHANGE_MSG, false);
     await ask(77, true);
     assert.equal((await backend.receive()).request, 77);
     assert.equal(changes, 2);
     assert.equal(errors.length, 2);
     assert.match(errors[1] as string, /message 77/);
-    backend.close();
     await session.barrier();
     await session.close();
-    socket.close();
-    await served;
+    assert.match(await backend.expectClosed(), /ended/);
+    await peer.close();
+    await expectNoLeak(before);
+  });
+
+  it('nonsense on it is told, and does not end the session', async () => {
+    const offered = { features: BIT_30, protocolFeatures: protocolFeatures('BACKEND_REQ') };
+    const peer = scripted(offered);
+    const errors: string[] = [];
+    const onError = (error: Error): void => void errors.push(error.message);
+    const session = await FrontendSession.open({ fd: peer.peerFd, onError });
+    await peer.requests?.sendBytes(new Uint8Array(12).fill(0xff));
+    await peer.requests?.expectClosed();
+    assert.equal(errors.length, 1);
+    await session.barrier();
+    await session.close();
+    await peer.close();
   });
 });

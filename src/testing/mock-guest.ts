@@ -245,7 +245,8 @@ export class MockQueue {
         throw new VhostUserError(
           'ERR_VHU_MOCK_TIMEOUT',
           `mock: queue ${String(this.raw.index)}: ${String(list.length)} of ${String(count)} ` +
-            `requests came back within ${String(timeoutMs)} ms, after ${String(this.calls)} notifications`,
+            `requests came back within ${String(timeoutMs)} ms, after ${String(this.calls)} ` +
+            'notifications',
         );
       }
     }

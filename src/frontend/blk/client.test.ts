@@ -12,7 +12,7 @@ import fc from 'fast-check';
 import { protocolFeatures, virtioFeatures } from '../../protocol/index.ts';
 import { startBackend } from '../../backend/index.ts';
 import type { Backend } from '../../backend/index.ts';
-import { RamDisk, expectNoLeak, holdings } from '../../testing/index.ts';
+import { MockBackend, RamDisk, expectNoLeak, holdings } from '../../testing/index.ts';
 import { BlkClient } from './client.ts';
 import type { BlkClientOptions } from './client.ts';
 import { BLK_FEATURE, BLK_STATUS, BLK_TYPE } from './layout.ts';
@@ -264,24 +264,30 @@ describe('BlkClient', () => {
   });
 
   it('when the back-end goes away, everything in flight is told, and nothing hangs', async () => {
-    const disk = new RamDisk();
+    const before = holdings();
+    const protocol = protocolFeatures('CONFIG', 'REPLY_ACK');
+    const backend = new MockBackend({
+      features: virtioFeatures('VERSION_1', 'PROTOCOL_FEATURES'),
+      protocolFeatures: protocol,
+      script: (name, { payload }) => {
+        if (name === 'GET_CONFIG') payload[13] = 8; // the second byte of capacity
+        return name === 'GET_CONFIG' ? payload : 'agree';
+      },
+    });
     let onEnd: (error: Error | null) => void = () => undefined;
     const ended = new Promise<Error | null>((resolve) => (onEnd = resolve));
-    await withClient(disk, { onEnd }, async (client, backend) => {
-      disk.answer = () => 'hold';
-      const gone = {
-        code: 'ERR_VHU_BACKEND_GONE',
-        message: /^read of 512 bytes at 0: the back-end/,
-      };
-      const read = assert.rejects(client.read(0, new Uint8Array(512)), gone);
-      while (disk.requests.length < 1) await new Promise((resolve) => setImmediate(resolve));
-      const closed = backend.close();
-      await read;
-      disk.release(); // too late
-      await closed;
-      assert.match(String(await ended), /ended the connection/);
-      await assert.rejects(client.read(0, new Uint8Array(512)), gone);
-    });
+    const client = await BlkClient.fromFd(backend.peerFd, { onEnd, queueSize: 4 });
+    assert.equal(client.sizeBytes, 2048 * 512);
+    const gone = { code: 'ERR_VHU_BACKEND_GONE', message: /^read of 512 bytes at 0: the back-end/ };
+    const read = (): Promise<void> => client.read(0, new Uint8Array(512));
+    const outcomes = [0, 1, 2].map(() => assert.rejects(read(), gone)); // one fits the ring
+    await new Promise((resolve) => setImmediate(resolve));
+    await backend.close();
+    await Promise.all(outcomes);
+    assert.match(String(await ended), /ended the connection/);
+    await assert.rejects(read(), gone);
+    await client.close();
+    await expectNoLeak(before);
   });
 
   it('says that a ring is too small for a request', async () => {
