@@ -425,6 +425,8 @@ describe('codec', () => {
     const advise = { ...reply, request: FRONTEND.POSTCOPY_ADVISE, payload: zeroes('none') };
     refusal('ERR_VHU_FD_COUNT', () => decodeReply('frontend', 'none', 28, advise));
     decodeReply('frontend', 'none', 28, { ...advise, fds: [3] });
+    // A back-end that does not have the message may acknowledge it with a failure.
+    decodeReply('frontend', 'u64', 28, { ...advise, payload: zeroes('u64') });
   });
 
   it('takes the reply of GET_SHARED_OBJECT bare, and with the bytes of the request', () => {

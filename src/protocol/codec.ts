@@ -94,7 +94,9 @@ export function decodeReply<K extends PayloadKind>(
   }
   const row = messageRow(channel, expected);
   const values = decodePayload(kind, frame.payload, `reply to ${name}`);
-  if (row !== undefined) checkFds(`reply to ${name}`, row.replyFds, values, frame.fds.length);
+  // An acknowledgement, of a request that has a reply of its own as well, comes without fds.
+  const rule: FdRule = row?.reply === kind ? row.replyFds : [0, 0];
+  checkFds(`reply to ${name}`, rule, values, frame.fds.length);
   return values as unknown as Payloads[K];
 }
 
