@@ -7,9 +7,9 @@
  */
 import { basename } from 'node:path';
 import { CommanderError } from 'commander';
-import { errorCode } from '../util/index.ts';
 import { CAPABILITIES, capabilitiesAnswer } from './capabilities.ts';
 import { EXIT, errorText, exitCodeOf } from './errors.ts';
+import { print } from './output.ts';
 import { PROGRAM, addExamples, buildProgram } from './program.ts';
 import { programVersion } from './version.ts';
 
@@ -17,11 +17,6 @@ const args = argumentsOf(process.argv);
 const debug = wantsDebug(args);
 
 process.on('uncaughtException', fail).on('unhandledRejection', fail);
-// Who reads our output may stop when it has seen enough: `vhost-user man | head`.
-process.stdout.on('error', (error) => {
-  if (errorCode(error) === 'EPIPE') process.exit(EXIT.OK);
-  fail(error);
-});
 
 try {
   process.exitCode = EXIT.OK;
@@ -35,11 +30,11 @@ process.exit();
 async function run(words: readonly string[]): Promise<void> {
   const capabilities = capabilitiesAnswer(words);
   if (capabilities !== null) {
-    process.stdout.write(capabilities);
+    print(capabilities);
     return;
   }
   if (words.length === 1 && ['--version', '-V'].includes(words[0] ?? '')) {
-    process.stdout.write(`${PROGRAM} ${programVersion()}\n`);
+    print(`${PROGRAM} ${programVersion()}\n`);
     return;
   }
   const program = buildProgram();

@@ -12,6 +12,7 @@ import { addCompletionCommand } from './commands/completion.ts';
 import { addDescriptionCommand } from './commands/description.ts';
 import { addManCommand } from './commands/man.ts';
 import { addRunCommand } from './commands/run.ts';
+import { print } from './output.ts';
 
 /** The name under which the program is known. */
 export const PROGRAM = 'vhost-user';
@@ -23,6 +24,7 @@ export function buildProgram(): Command {
     .usage('COMMAND [OPTIONS]')
     .exitOverride()
     .configureOutput({
+      writeOut: print,
       outputError: (text, write) => write(text.replace(/^error: /, `${PROGRAM}: `)),
     })
     .showHelpAfterError(`Try '${PROGRAM} --help'.`)

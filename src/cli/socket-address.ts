@@ -83,7 +83,8 @@ function nothingGiven(activation: string | undefined, help: string): UsageError 
 function checkedSocket(fd: number, what: string): number {
   const kind = fdKind(fd);
   if (kind === 'socket') return fd;
-  const found = kind === 'other' ? 'not open' : `a ${kind}`;
+  const device = kind === 'char' || kind === 'block' ? ' device' : '';
+  const found = kind === 'other' ? 'not open' : `a ${kind}${device}`;
   throw new VhostUserError(
     'ERR_VHU_NO_SOCKET',
     `${what} is ${found}: a Unix socket is needed, listening or connected, that the parent process ` +

@@ -5,6 +5,7 @@
  */
 import { Argument } from 'commander';
 import type { Command } from 'commander';
+import { print } from '../output.ts';
 
 /** The shells that there are scripts for. */
 export const SHELLS: readonly ['bash', 'zsh', 'fish'] = ['bash', 'zsh', 'fish'];
@@ -24,6 +25,6 @@ export function addCompletionCommand(program: Command): Command {
     .helpOption('-h, --help', 'show this help')
     .action(async (shell: (typeof SHELLS)[number]) => {
       const { completionScript } = await import('../completion-scripts.ts');
-      process.stdout.write(completionScript(program, shell));
+      print(completionScript(program, shell));
     });
 }

@@ -8,6 +8,7 @@ import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { CAPABILITIES } from '../capabilities.ts';
+import { print } from '../output.ts';
 
 /** Adds the command to the program. */
 export function addDescriptionCommand(program: Command): Command {
@@ -25,7 +26,7 @@ export function addDescriptionCommand(program: Command): Command {
     .helpOption('-h, --help', 'show this help')
     .action((device: string, options: { readonly binary?: string }) => {
       const binary = options.binary ?? installedBinary(device, process.argv[1] ?? '');
-      process.stdout.write(descriptionText(device, binary));
+      print(descriptionText(device, binary));
     });
 }
 

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { Argument } from 'commander';
 import type { Command } from 'commander';
 import { programVersion } from '../version.ts';
+import { print } from '../output.ts';
 
 /** Adds the command to the program. */
 export function addManCommand(program: Command): Command {
@@ -26,7 +27,7 @@ export function addManCommand(program: Command): Command {
       const pages = manPages(program, programVersion());
       if (options.dir === undefined) {
         const name = page === 'vhost-user' ? 'vhost-user.1' : `vhost-user-${page}.1`;
-        process.stdout.write(pages.get(name) ?? '');
+        print(pages.get(name) ?? '');
         return;
       }
       mkdirSync(options.dir, { recursive: true });

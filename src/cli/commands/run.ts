@@ -10,6 +10,7 @@ import { counted } from '../format.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../options.ts';
 import type { LogFormat } from '../options.ts';
 import type { LogLevel } from '../../backend/index.ts';
+import { print } from '../output.ts';
 
 /** What the command line says, by commander's names. */
 interface RunCommandOptions {
@@ -54,13 +55,13 @@ export function addRunCommand(program: Command): Command {
 async function run(path: string | undefined, options: RunCommandOptions): Promise<void> {
   const { configSchema, loadConfig } = await import('../config.ts');
   if (options.printSchema === true) {
-    process.stdout.write(`${JSON.stringify(configSchema(), null, 2)}\n`);
+    print(`${JSON.stringify(configSchema(), null, 2)}\n`);
     return;
   }
   if (path === undefined) throw new UsageError('which configuration file? Give its path', HELP);
   const config = loadConfig(path);
   if (options.check === true) {
-    process.stdout.write(`${path} is good: ${counted(config.devices.length, 'device')}\n`);
+    print(`${path} is good: ${counted(config.devices.length, 'device')}\n`);
     process.exitCode = EXIT.OK;
     return;
   }

@@ -1,0 +1,271 @@
+/**
+ * Tests of the program without a device: help, wrong usage, exit codes, what it prints for others.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { PROGRAM_FILE, runProgram } from '../support/program.ts';
+
+let folder = '';
+
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'vhu-usage-'));
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Commands of a help text's examples: four blanks in, continued by backslashes. */
+function examplesOf(help: string): string[] {
+  const [, text = ''] = help.split('Examples:');
+  return text
+    .replaceAll('\\\n', ' ')
+    .split('\n')
+    .filter((line) => /^ {4}\S/.test(line))
+    .map((line) => line.trim());
+}
+
+test('the help of the program and of each command is printed with exit code 0', async () => {
+  for (const args of [
+    ['--help'],
+    ['-h'],
+    ['help'],
+    ['help', 'blk'],
+    ['blk', '--help'],
+    ['run', '-h'],
+  ]) {
+    const { code, stdout, stderr } = await runProgram(args);
+    assert.equal(code, 0, args.join(' '));
+    assert.match(stdout, /^Usage: vhost-user /);
+    assert.match(stdout, /Examples:/);
+    assert.equal(stderr, '');
+  }
+});
+
+test('the options of blk are in groups', async () => {
+  const { stdout } = await runProgram(['blk', '--help']);
+  for (const group of ['Image:', 'Queues and threads:', 'Log:', 'Information:']) {
+    assert.ok(stdout.includes(`\n${group}\n`), group);
+  }
+  assert.doesNotMatch(stdout, /\nOptions:\n/);
+  const widest = Math.max(
+    ...stdout
+      .split('Examples:')[0]!
+      .split('\n')
+      .map((each) => each.length),
+  );
+  assert.ok(widest <= 80, `${widest} columns`);
+});
+
+test('every example of a help text is a command of this program or of QEMU', async () => {
+  for (const command of [['--help'], ['blk', '--help'], ['run', '--help']]) {
+    const { stdout } = await runProgram(command);
+    const examples = examplesOf(stdout);
+    assert.ok(examples.length >= 2, stdout);
+    for (const example of examples) {
+      execFileSync('/bin/sh', ['-n', '-c', example]);
+      const known = /^(truncate|qemu-img|qemu-system-\w+|printf|eval "\$\(vhost-user|vhost-user) /;
+      assert.match(example, known);
+    }
+  }
+});
+
+test('the examples of run work when they are pasted', async () => {
+  const { stdout } = await runProgram(['run', '--help']);
+  const program = join(folder, 'vhost-user');
+  writeFileSync(program, `#!/bin/sh\nexec '${process.execPath}' '${PROGRAM_FILE}' "$@"\n`, {
+    mode: 0o755,
+  });
+  const [write = '', check = '', , schema = ''] = examplesOf(stdout);
+  const script = [write, check, schema].join('\n').replaceAll('/tmp/', `${folder}/`);
+  const env = { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` };
+  const output = execFileSync('/bin/sh', ['-e', '-c', script], { encoding: 'utf8', env });
+  assert.equal(output, `${folder}/vms.yaml is good: 1 device\n`);
+  const written = JSON.parse(
+    readFileSync(join(folder, 'vhost-user.schema.json'), 'utf8'),
+  ) as object;
+  assert.ok('properties' in written);
+});
+
+test('the version is printed in one line', async () => {
+  for (const flag of ['--version', '-V']) {
+    const { code, stdout } = await runProgram([flag]);
+    assert.equal(code, 0);
+    assert.match(stdout, /^vhost-user \d+\.\d+\.\d+\S*\n$/);
+  }
+});
+
+test('capabilities are printed whatever else is on the command line', async () => {
+  const expected = '{"type":"block","features":["read-only","blk-file"]}\n';
+  for (const args of [
+    ['blk', '--print-capabilities'],
+    ['blk', '--print-capabilities', '--bogus', '--fd', 'x', '--queue-size=3'],
+    ['blk', '/nonexistent', '--socket-path', '/nonexistent/a', '--print-capabilities', '--help'],
+  ]) {
+    const { code, stdout, stderr } = await runProgram(args);
+    assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: expected, stderr: '' });
+  }
+});
+
+test('under the name vhost-user-blk it is the command blk', async () => {
+  const file = join(folder, 'vhost-user-blk');
+  symlinkSync(PROGRAM_FILE, file);
+  const { code, stdout } = await runProgram(['--print-capabilities'], { file });
+  assert.equal(code, 0);
+  assert.match(stdout, /"type":"block"/);
+  const wrong = await runProgram([], { file });
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /which image\?/);
+});
+
+test('wrong usage exits with 2 and a text that says what to do', async () => {
+  const cases: [string[], RegExp][] = [
+    [[], /^Usage: vhost-user COMMAND/],
+    [['bulk'], /unknown command 'bulk'.*\n?.*blk/],
+    [['--bogus'], /unknown option '--bogus'/],
+    [['blk'], /which image\? Give the path of a raw image or a block device/],
+    [['blk', ''], /which image\?/],
+    [['blk', 'a', 'b'], /too many arguments/],
+    [['blk', 'a', '--read-onyl'], /unknown option '--read-onyl'\n\(Did you mean --read-only\?\)/],
+    [['blk', 'a', '--blk-file', 'b'], /IMAGE is a and --blk-file is b: give one of them/],
+    [['blk', 'a'], /Give --socket-path PATH or --fd N, or start this program by socket activation/],
+    [['blk', 'a', '--connect'], /--connect needs --socket-path/],
+    [
+      ['blk', 'a', '--fd', '3', '--socket-path', 's'],
+      /'--fd <N>' cannot be used with.*--socket-path/,
+    ],
+    [['blk', 'a', '--fd', '3', '--connect'], /cannot be used with/],
+    [['blk', 'a', '--fd', 'x'], /'x' is invalid. A whole number from 0 to \d+ is needed/],
+    [['blk', 'a', '--fd', '-1'], /invalid|argument missing/],
+    [['blk', 'a', '--queue-size', '300'], /A power of two from 2 to 32768 is needed/],
+    [['blk', 'a', '--num-queues', '0'], /A whole number from 1 to 256 is needed/],
+    [['blk', 'a', '--num-queues', '1e2'], /A whole number from 1 to 256 is needed/],
+    [['blk', 'a', '--serial', 'x'.repeat(21)], /At most 20 bytes are allowed, and it has 21/],
+    [['blk', 'a', '--serial', 'sé'], /Only printable ASCII is allowed/],
+    [['blk', 'a', '--socket-mode', '888'], /Permissions in octal are needed, such as 660/],
+    [['blk', 'a', '--engine', 'aio'], /Allowed choices are auto, io_uring, pread/],
+    [['blk', 'a', '--log-level', 'loud'], /Allowed choices are debug, info, warn, error/],
+    [['blk', 'a', '--socket-path', 's', '--threads', '2'], /give --num-queues 2 at least/],
+    [['run'], /which configuration file\?/],
+    [['completion', 'csh'], /Allowed choices are bash, zsh, fish/],
+    [['description', 'gpu'], /Allowed choices are blk/],
+  ];
+  for (const [args, text] of cases) {
+    const { code, stdout, stderr } = await runProgram(args, { cwd: folder });
+    assert.equal(code, 2, `${args.join(' ')}: ${stderr}`);
+    assert.match(stderr, text);
+    if (args.length > 0) assert.match(stderr, /^vhost-user: /);
+    if (args.length > 0) assert.match(stderr, /Try 'vhost-user .*--help'\./);
+    assert.doesNotMatch(stderr, /\n\s+at /, 'no stack');
+    assert.equal(stdout, '');
+  }
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name === 's'),
+    [],
+  );
+});
+
+test('what fails at run time exits with 1 and a text, before there is a socket', async () => {
+  const image = join(folder, 'small.img');
+  writeFileSync(image, Buffer.alloc(4096));
+  const socket = join(folder, 'x.sock');
+  const cases: [string[], RegExp][] = [
+    [['blk', '/nonexistent.img', '--socket-path', socket], /\/nonexistent\.img/],
+    [['blk', folder, '--socket-path', socket], /directory|folder/],
+    [['blk', image, '--socket-path', '/nonexistent/x.sock'], /does the folder \/nonexistent exist/],
+    [['blk', image, '--socket-path', `/tmp/${'x'.repeat(120)}`], /choose a shorter folder/],
+    [['blk', image, '--socket-path', image], /a file that is no socket is there/],
+    [['blk', image, '--fd', '9'], /--fd 9 is not open: a Unix socket is needed/],
+    [['blk', image, '--fd', '0'], /--fd 0 is a char device: a Unix socket is needed/],
+    [['run', '/nonexistent.yaml'], /configuration: .*\/nonexistent\.yaml/],
+  ];
+  for (const [args, text] of cases) {
+    const { code, stderr } = await runProgram(args);
+    assert.equal(code, 1, `${args.join(' ')}: ${stderr}`);
+    assert.match(stderr, /^vhost-user: /);
+    assert.match(stderr, text);
+    assert.doesNotMatch(stderr, /\n\s+at |This is a bug/);
+  }
+  assert.ok(!readdirSync(folder).includes('x.sock'));
+});
+
+test('a stack is shown with --log-level debug, and only then', async () => {
+  for (const flags of [['--log-level', 'debug'], ['--log-level=debug']]) {
+    const args = ['blk', '/nonexistent.img', '--socket-path', join(folder, 'y.sock'), ...flags];
+    const { code, stderr } = await runProgram(args);
+    assert.equal(code, 1);
+    assert.match(stderr, /\n\s+at /);
+  }
+});
+
+test('a wrong configuration exits with 2 and names the line', async () => {
+  const path = join(folder, 'wrong.yaml');
+  writeFileSync(
+    path,
+    'devices:\n  - type: blk\n    image: a\n    socket-path: b\n    threads: x\n',
+  );
+  for (const args of [
+    ['run', '--check', path],
+    ['run', path],
+  ]) {
+    const { code, stderr } = await runProgram(args);
+    assert.equal(code, 2);
+    assert.ok(stderr.includes(`${path}:5:14: devices[0].threads: must be a whole number`), stderr);
+  }
+});
+
+test('the description file names a program by its whole path', async () => {
+  const { code, stdout } = await runProgram(['description', 'blk', '--binary', '/opt/vhu']);
+  assert.equal(code, 0);
+  assert.deepEqual(JSON.parse(stdout), {
+    description: 'vhost-user blk',
+    type: 'block',
+    binary: '/opt/vhu',
+    features: ['read-only', 'blk-file'],
+  });
+  const standard = await runProgram(['description', 'blk'], { file: PROGRAM_FILE });
+  assert.match(standard.stdout, /"binary": "\/.*vhost-user-blk"/);
+});
+
+test('scripts and manual pages are printed', async () => {
+  for (const shell of ['bash', 'zsh', 'fish']) {
+    const { code, stdout } = await runProgram(['completion', shell]);
+    assert.equal(code, 0);
+    assert.match(stdout, /--socket-path|-l socket-path/);
+  }
+  const { stdout } = await runProgram(['man']);
+  assert.match(stdout, /^.*\n\.TH VHOST\\-USER 1 /);
+  const blk = await runProgram(['man', 'blk']);
+  assert.match(blk.stdout, /\.TH VHOST\\-USER\\-BLK 1 /);
+  const all = await runProgram(['man', '--dir', join(folder, 'man')]);
+  assert.equal(all.code, 0);
+  assert.deepEqual(readdirSync(join(folder, 'man')).toSorted(), [
+    'vhost-user-blk.1',
+    'vhost-user.1',
+  ]);
+});
+
+test('a reader that has seen enough is no failure, and a full disk is one', (t) => {
+  const command = `'${process.execPath}' '${PROGRAM_FILE}' completion bash; echo "code $?" >&2`;
+  const runs = (script: string): string => {
+    return execFileSync('/bin/sh', ['-c', script], { encoding: 'utf8' });
+  };
+  assert.equal(runs(`{ { sleep 0.2; ${command}; } | true; } 2>&1`), 'code 0\n');
+  if (!existsSync('/dev/full')) {
+    t.diagnostic('this host has no /dev/full');
+    return;
+  }
+  const full = runs(`{ ${command}; } 2>&1 >/dev/full`);
+  assert.match(full, /^vhost-user: writing to stdout: ENOSPC.*\ncode 1\n$/);
+});

@@ -1,0 +1,125 @@
+/**
+ * The program as a child process, for tests of the command line.
+ *
+ * @module
+ */
+import { spawn } from 'node:child_process';
+import type { ChildProcess, StdioOptions } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+/** The compiled program. */
+export const PROGRAM_FILE: string = fileURLToPath(
+  new URL('../../src/cli/main.js', import.meta.url),
+);
+
+const LIMIT_MS = 20_000;
+
+/** How a program is started. */
+export interface StartOptions {
+  readonly cwd?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  /** What is at fd 3, 4 and so on. */
+  readonly extraFds?: readonly number[];
+  /** The name that it is started under; its own file without it. */
+  readonly file?: string;
+  readonly closedStdio?: boolean;
+}
+
+/** What a program has left behind. */
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A running program. */
+export class RunningProgram {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ended>;
+  #stdout = '';
+  #stderr = '';
+  #changed: () => void = () => undefined;
+
+  constructor(args: readonly string[], options: StartOptions = {}) {
+    const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', ...(options.extraFds ?? [])];
+    this.child = spawn(process.execPath, [options.file ?? PROGRAM_FILE, ...args], {
+      stdio,
+      env: { ...process.env, ...options.env },
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    });
+    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      this.#stdout += text;
+    });
+    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderr += text;
+      this.#changed();
+    });
+    this.ended = new Promise((resolve, reject) => {
+      this.child.on('error', reject);
+      this.child.on('close', (code, signal) => {
+        resolve({ code, signal, stdout: this.#stdout, stderr: this.#stderr });
+        this.#changed();
+      });
+    });
+  }
+
+  get stderr(): string {
+    return this.#stderr;
+  }
+
+  /** Waits until stderr matches; fails when the program ends before that, or is too slow. */
+  async says(pattern: RegExp): Promise<RegExpMatchArray> {
+    const until = Date.now() + LIMIT_MS;
+    for (;;) {
+      const found = pattern.exec(this.#stderr);
+      if (found !== null) return found;
+      const hasEnded = this.child.exitCode !== null || this.child.signalCode !== null;
+      const leftMs = until - Date.now();
+      if (hasEnded || leftMs <= 0) {
+        throw new Error(
+          `${hasEnded ? 'it ended' : 'too late'} without ${pattern}: ${this.#stderr}`,
+        );
+      }
+      await this.#change(Math.min(leftMs, 1000));
+    }
+  }
+
+  /** Sends a signal and waits for the end; returns how long that took, too. */
+  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<Ended & { readonly ms: number }> {
+    const begin = performance.now();
+    this.child.kill(signal);
+    const ended = await this.ended;
+    return { ...ended, ms: performance.now() - begin };
+  }
+
+  /** Ends it without ceremony, when a test has failed before its end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.child.kill('SIGKILL');
+    await this.ended.catch(() => undefined);
+  }
+
+  #change(limitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, limitMs);
+      this.#changed = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+/** Runs the program to its end; one that does not end is killed, and has no exit code. */
+export async function runProgram(
+  args: readonly string[],
+  options: StartOptions = {},
+): Promise<Ended> {
+  const running = new RunningProgram(args, options);
+  const timer = setTimeout(() => running.child.kill('SIGKILL'), LIMIT_MS);
+  try {
+    return await running.ended;
+  } finally {
+    clearTimeout(timer);
+  }
+}
