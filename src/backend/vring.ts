@@ -6,12 +6,7 @@
 import { VhostUserError } from '../util/index.ts';
 import { closeFd, dupFd } from '../sys/index.ts';
 import type { MemoryRegion } from '../memory/index.ts';
-import {
-  ALIGNMENT,
-  availRingBytes,
-  descTableBytes,
-  usedRingBytes,
-} from '../virtqueue/index.ts';
+import { ALIGNMENT, availRingBytes, descTableBytes, usedRingBytes } from '../virtqueue/index.ts';
 import type { RingPlacement } from '../virtqueue/index.ts';
 import { MemoryTable } from './memory-table.ts';
 
@@ -102,13 +97,15 @@ function locate(
   part: keyof typeof ALIGNMENT,
 ): number {
   const at = `0x${uva.toString(16)}`;
-  if (uva % ALIGNMENT[part] !== 0) {
+  const hva = MemoryTable.hvaOf(regions, uva, lengthBytes);
+  // Also where it is here, which differs when a region's address and offset in its file do not lie
+  // alike in a page: an atomic access that is not aligned ends the process on some machines.
+  if (uva % ALIGNMENT[part] !== 0 || (hva >= 0 && hva % ALIGNMENT[part] !== 0)) {
     throw ringError(
       index,
       `the ${what} at ${at} is not aligned to ${String(ALIGNMENT[part])} bytes`,
     );
   }
-  const hva = MemoryTable.hvaOf(regions, uva, lengthBytes);
   if (hva >= 0) return hva;
   throw ringError(
     index,
