@@ -21,6 +21,12 @@ export interface QueueSpec {
   readonly indirectMax?: number;
 }
 
+/** Both ends of a notifier. */
+interface BothEnds {
+  readonly notifier: Notifier;
+  readonly consumer: NotifierConsumer;
+}
+
 /** Addresses of a ring in the numbering that the back-end expects. */
 export interface RingAddresses {
   readonly desc: number;
@@ -41,9 +47,9 @@ export class FrontendQueue {
   readonly #range: SharedRange;
   readonly #availOffset: number;
   readonly #usedOffset: number;
-  readonly #kick: { notifier: Notifier; consumer: NotifierConsumer };
-  readonly #call: { notifier: Notifier; consumer: NotifierConsumer };
-  readonly #err: { notifier: Notifier; consumer: NotifierConsumer };
+  readonly #kick: BothEnds;
+  readonly #call: BothEnds;
+  readonly #err: BothEnds;
   readonly #errWatch: Watch;
   #callWatch: Watch | null = null;
   #ring: DriverRing | null = null;
@@ -72,9 +78,15 @@ export class FrontendQueue {
       usedHva: range.hva + layout.usedOffset,
       ...(indirectMax > 0 ? { indirect: tables } : {}),
     };
-    this.#kick = createNotifier();
-    this.#call = createNotifier();
-    this.#err = createNotifier();
+    const ends: BothEnds[] = [];
+    try {
+      for (let i = 0; i < 3; i++) ends.push(createNotifier());
+    } catch (error) {
+      closeEnds(ends);
+      memory.release(range);
+      throw error;
+    }
+    [this.#kick, this.#call, this.#err] = ends as [BothEnds, BothEnds, BothEnds];
     this.#errWatch = watchFd(this.#err.consumer.fd, READABLE, () => {
       if (this.#err.consumer.drain() < 0) this.#errWatch.close();
       else onError();
@@ -141,10 +153,14 @@ export class FrontendQueue {
     this.#open = false;
     this.#callWatch?.close();
     this.#errWatch.close();
-    for (const { notifier, consumer } of [this.#kick, this.#call, this.#err]) {
-      notifier.close();
-      consumer.close();
-    }
+    closeEnds([this.#kick, this.#call, this.#err]);
     this.#memory.release(this.#range);
+  }
+}
+
+function closeEnds(list: readonly BothEnds[]): void {
+  for (const { notifier, consumer } of list) {
+    notifier.close();
+    consumer.close();
   }
 }

@@ -13,7 +13,6 @@ import {
   FRONTEND,
   PAYLOAD_BYTES_MAX,
   encodeMessage,
-  messageName,
   protocolFeatures,
   virtioFeatures,
 } from '../protocol/index.ts';

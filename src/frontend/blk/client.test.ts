@@ -9,7 +9,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
+import type { VhostUserError } from '../../util/index.ts';
+import { Notifier, viewMemory } from '../../sys/index.ts';
 import { protocolFeatures, virtioFeatures } from '../../protocol/index.ts';
+import type { Frame } from '../../protocol/index.ts';
 import { startBackend } from '../../backend/index.ts';
 import type { Backend } from '../../backend/index.ts';
 import { MockBackend, RamDisk, expectNoLeak, holdings } from '../../testing/index.ts';
@@ -44,6 +47,20 @@ async function withClient(
 
 function pattern(length: number, seed: number): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => (i * 31 + (i >> 9) * 7 + seed) & 0xff);
+}
+
+/** A back-end that has 1 MiB, and never looks at a ring. */
+function mockDisk(hear: (name: string, frame: Frame) => void = () => undefined): MockBackend {
+  return new MockBackend({
+    features: virtioFeatures('VERSION_1', 'PROTOCOL_FEATURES'),
+    protocolFeatures: protocolFeatures('CONFIG', 'REPLY_ACK'),
+    script: (name, frame) => {
+      hear(name, frame);
+      if (name !== 'GET_CONFIG') return 'agree';
+      frame.payload[13] = 8; // the second byte of the capacity
+      return frame.payload;
+    },
+  });
 }
 
 describe('BlkClient', () => {
@@ -265,15 +282,7 @@ describe('BlkClient', () => {
 
   it('when the back-end goes away, everything in flight is told, and nothing hangs', async () => {
     const before = holdings();
-    const protocol = protocolFeatures('CONFIG', 'REPLY_ACK');
-    const backend = new MockBackend({
-      features: virtioFeatures('VERSION_1', 'PROTOCOL_FEATURES'),
-      protocolFeatures: protocol,
-      script: (name, { payload }) => {
-        if (name === 'GET_CONFIG') payload[13] = 8; // the second byte of capacity
-        return name === 'GET_CONFIG' ? payload : 'agree';
-      },
-    });
+    const backend = mockDisk();
     let onEnd: (error: Error | null) => void = () => undefined;
     const ended = new Promise<Error | null>((resolve) => (onEnd = resolve));
     const client = await BlkClient.fromFd(backend.peerFd, { onEnd, queueSize: 4 });
@@ -287,6 +296,34 @@ describe('BlkClient', () => {
     assert.match(String(await ended), /ended the connection/);
     await assert.rejects(read(), gone);
     await client.close();
+    await expectNoLeak(before);
+  });
+
+  it('a device that lies about a ring ends the session', async () => {
+    const before = holdings();
+    let usedHva = 0; // the front-end's address is ours, in one process
+    let call: Notifier | null = null;
+    const backend = mockDisk((name, { payload, fds }) => {
+      if (name === 'SET_VRING_ADDR') usedHva = Number(Buffer.from(payload).readBigUInt64LE(16));
+      if (name === 'SET_VRING_CALL') call = new Notifier(fds.shift() as number);
+    });
+    const errors: string[] = [];
+    const onError = (error: VhostUserError): void => void errors.push(error.code);
+    const client = await BlkClient.fromFd(backend.peerFd, { onError });
+    const outcome = assert.rejects(client.read(0, new Uint8Array(512)), {
+      code: 'ERR_VHU_RING_USED_INDEX',
+      message: /^read of 512 bytes at 0: queue 0: used.idx 40/,
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    new Uint16Array(viewMemory(usedHva, 4))[1] = 40;
+    (call as Notifier | null)?.signal();
+    await outcome;
+    await assert.rejects(client.read(0, new Uint8Array(512)), { code: 'ERR_VHU_RING_USED_INDEX' });
+    assert.deepEqual(errors, ['ERR_VHU_RING_USED_INDEX']);
+    await client.close();
+    assert.ok(!client.session.connected);
+    (call as Notifier | null)?.close();
+    await backend.close();
     await expectNoLeak(before);
   });
 

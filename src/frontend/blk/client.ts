@@ -51,7 +51,8 @@ export interface BlkClientOptions {
  * Requests that are longer than what the device takes are cut, and the parts run at the same time.
  *
  * Each request rejects with `ERR_VHU_BLK_IO` or `ERR_VHU_BLK_UNSUPPORTED` when the device says so,
- * `ERR_VHU_BLK_STATUS` when it answers what it must not, and with what ended the session.
+ * `ERR_VHU_BLK_STATUS` when it answers what it must not, and with what ended the session. A device
+ * that breaks the rules of its rings (`ERR_VHU_RING_…`) ends the session.
  *
  * ```ts
  * const disk = await BlkClient.connect('/tmp/disk.sock');
@@ -247,7 +248,7 @@ export class BlkClient {
         RING_ALIGN_BYTES,
       );
       const slots = { ...fit, gpa: range.gpa, hva: range.hva };
-      lanes.push(new BlkLane(queue, slots, segmentBytesMax));
+      lanes.push(new BlkLane(queue, slots, segmentBytesMax, (error) => this.#onFault(error)));
       this.#lanes = lanes;
     }
   }
@@ -304,6 +305,13 @@ export class BlkClient {
       lane.fail(error ?? closed);
     }
     this.#options.onEnd?.(error);
+  }
+
+  /** A device that lies about one ring is not to be believed about the others. */
+  #onFault(error: VhostUserError): void {
+    for (const lane of this.#lanes) lane.fail(error);
+    this.#options.onError?.(error);
+    void this.close();
   }
 
   #onConfigChange(): void {

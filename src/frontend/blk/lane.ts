@@ -43,12 +43,22 @@ export class BlkLane {
   readonly #waiting: Pending[] = [];
   readonly #inFlight: (Pending | null)[]; // by slot
   readonly #idle: number[];
+  readonly #onFault: (error: VhostUserError) => void;
   #scheduled = false;
   #end: VhostUserError | null = null;
 
-  /** Takes over a started queue; the slots' memory is borrowed until `fail`. */
-  constructor(queue: FrontendQueue, slots: BlkSlots, segmentBytesMax: number) {
+  /**
+   * Takes over a started queue; the slots' memory is borrowed until `fail`.
+   * @param onFault the device broke the rules of the ring: everything was rejected, and it is over
+   */
+  constructor(
+    queue: FrontendQueue,
+    slots: BlkSlots,
+    segmentBytesMax: number,
+    onFault: (error: VhostUserError) => void = () => undefined,
+  ) {
     this.queue = queue;
+    this.#onFault = onFault;
     const { config: ring, kickFd } = queue;
     this.#poller = new BlkPoller({ ring, kickFd, slots, segmentBytesMax });
     this.#inFlight = Array.from({ length: slots.count }, () => null);
@@ -81,7 +91,9 @@ export class BlkLane {
       this.#poller.poll((slot, status) => this.#complete(slot, status));
       const { fault } = this.#poller;
       if (fault !== null) {
-        this.fail(new VhostUserError(fault.code, fault.message));
+        const error = new VhostUserError(fault.code, fault.message);
+        this.fail(error);
+        this.#onFault(error);
         return;
       }
     } while (this.#poller.enableInterrupts());
