@@ -10,6 +10,7 @@ export { activatedFds, launchdFds } from './activation.ts';
 export type { ActivatedFd } from './activation.ts';
 export { monotonicUs } from './clock.ts';
 export { ERRNO, SystemError, errnoName } from './errno.ts';
+export { atExit } from './exit.ts';
 export { FDS_PER_MESSAGE_MAX, closeFds, receiveWithFds, sendWithFds } from './fd-passing.ts';
 export type { Received } from './fd-passing.ts';
 export {

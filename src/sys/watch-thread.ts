@@ -5,6 +5,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { VhostUserError } from '../util/index.ts';
+import { atExit } from './exit.ts';
 import { isNonBlocking } from './fd.ts';
 import { createNotifier } from './notifier.ts';
 import type { Notifier } from './notifier.ts';
@@ -46,7 +47,7 @@ export class ThreadWatcher implements Watcher {
     });
     this.#worker.unref();
     // A thread that blocks in a system call cannot be ended, and the process would wait for it.
-    process.on('exit', () => {
+    atExit(() => {
       this.#worker.postMessage(STOP);
       this.#wake.signal();
     });

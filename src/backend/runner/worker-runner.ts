@@ -5,7 +5,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { VhostUserError, assert } from '../../util/index.ts';
-import { createNotifier } from '../../sys/index.ts';
+import { atExit, createNotifier } from '../../sys/index.ts';
 import type { Notifier } from '../../sys/index.ts';
 import type { MemoryRegion } from '../../memory/index.ts';
 import type { RingPlacement, RingState } from '../../virtqueue/index.ts';
@@ -42,6 +42,12 @@ class Thread {
       wakeFd: consumer.fd,
     };
     this.#worker = new Worker(ENTRY, { workerData: start, trackUnmanagedFds: false });
+    // A thread that sleeps in a system call cannot be ended by an exiting process, which waits for it.
+    // An order that is counted and never comes keeps it awake until it has been ended.
+    const cancel = atExit(() => {
+      Atomics.add(this.#ordersSent, 0, 1);
+      this.#wake.signal();
+    });
     const ready = withResolvers();
     this.ready = ready.promise as Promise<string>;
     this.ready.catch(() => undefined); // whoever awaits an order hears of it
@@ -50,6 +56,7 @@ class Thread {
     });
     this.#ended = new Promise((resolve) => {
       this.#worker.on('exit', () => {
+        cancel();
         const error = new VhostUserError('ERR_VHU_WORKER_ENDED', 'the queue thread has ended');
         if (this.#dead === null && !this.#closing) {
           ready.reject(error);
