@@ -37,6 +37,7 @@ async function runTier(tier: Tier): Promise<Check[]> {
   const report = (check: Check): void => {
     checks.push(check);
     if (check.status === 'failed') say(`not ok  ${check.name}\n${indent(check.detail ?? '')}`);
+    if (check.status === 'passed' && check.detail !== undefined) say(check.detail);
   };
   const start = performance.now();
   try {

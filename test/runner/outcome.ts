@@ -9,7 +9,7 @@ export interface Check {
   /** The file or tool and the name of the test, as people look for it. */
   readonly name: string;
   readonly status: 'passed' | 'failed' | 'skipped';
-  /** Why it was skipped, or what it printed when it failed. */
+  /** Why it was skipped, what it printed when it failed, or what people want to know of it. */
   readonly detail?: string;
 }
 
