@@ -150,5 +150,6 @@ function diskOptions(disk: GuestDisk, index: number): readonly string[] {
 /** QEMU tries eventfd first and falls back to a pipe, so a failing eventfd is what it takes. */
 function withoutEventfd(peers: Peers): readonly string[] {
   const inject = ['-e', 'trace=eventfd2', '-e', 'inject=eventfd2:error=ENOSYS'];
-  return [peers.strace, '-f', '--seccomp-bpf', ...inject, '-o', '/dev/null'];
+  const strace = [peers.strace, '-f', '--seccomp-bpf', ...inject, '-o', '/dev/null'];
+  return [...strace, 'setpriv', '--pdeathsig', 'KILL', '--']; // a killed strace lets QEMU run on
 }

@@ -13,6 +13,7 @@ import type { TestContext } from 'node:test';
 import { runProgram } from './process.ts';
 import type { TestProgram } from './process.ts';
 import { startBlkServer, stopServer } from './servers.ts';
+import type { BlkServerOptions } from './servers.ts';
 import { ensurePeers, missingPeers } from './setup.ts';
 import type { Peers } from './setup.ts';
 
@@ -22,25 +23,35 @@ const BENCH_DEPTHS = [1, 4, 16, 64];
 const BENCH_REQUESTS = 4_000;
 const BENCH_BYTES = 4_096;
 
+/** The ways to run the server. */
+const SERVERS: readonly (Server & { readonly what: string })[] = [
+  { what: 'with all of the host', host: 'native' },
+  { what: 'with POSIX facilities only', host: 'posix' },
+  { what: 'by io_uring alone', host: 'native', options: ['--engine', 'io_uring'] },
+  { what: 'past the page cache, on two threads', options: ['--direct', '--threads', '2'] },
+];
+
+type Server = Pick<BlkServerOptions, 'host' | 'options' | 'readOnly'>;
+
 const search = await ensurePeers();
 if (search.peers === undefined) {
   test('libblkio uses our block device', { skip: missingPeers(search) }, () => undefined);
 } else {
   const { peers } = search;
-  for (const host of ['native', 'posix'] as const) {
-    const what = host === 'native' ? 'with all of the host' : 'with POSIX facilities only';
+  for (const server of SERVERS) {
+    const { what } = server;
     test(`qemu-img copies an image through our device, ${what}`, async (context) => {
-      await copyBothWays(await startStage(context, peers, { host }));
+      await copyBothWays(await startStage(context, peers, server));
     });
     test(`qemu-io's single requests change just what they say, ${what}`, async (context) => {
-      await sendSingleRequests(await startStage(context, peers, { host }));
+      await sendSingleRequests(await startStage(context, peers, server));
     });
     test(`qemu-img bench reads and writes at depths of 1 to 64, ${what}`, async (context) => {
-      await benchDepths(context, await startStage(context, peers, { host }));
+      await benchDepths(context, await startStage(context, peers, server));
     });
   }
   test('qemu-img reads a read-only device, and no write gets into its image', async (context) => {
-    await readOnly(await startStage(context, peers, { host: 'native', readOnly: true }));
+    await readOnly(await startStage(context, peers, { readOnly: true }));
   });
 }
 
@@ -55,11 +66,7 @@ interface Stage {
   readonly options: string;
 }
 
-async function startStage(
-  context: TestContext,
-  peers: Peers,
-  how: { readonly host: 'native' | 'posix'; readonly readOnly?: boolean },
-): Promise<Stage> {
+async function startStage(context: TestContext, peers: Peers, how: Server): Promise<Stage> {
   const folder = mkdtempSync('/tmp/vhost-user-blkio-'); // the tools see only what is in /tmp
   context.after(() => rmSync(folder, { recursive: true, force: true }));
   const image = join(folder, 'served.img');

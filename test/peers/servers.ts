@@ -26,6 +26,8 @@ export interface BlkServerOptions {
   readonly serial?: string;
   /** `posix`: the command uses nothing that is Linux's own. */
   readonly host?: 'native' | 'posix';
+  /** Further options of our command. */
+  readonly options?: readonly string[];
   readonly logFile?: string;
 }
 
@@ -85,6 +87,7 @@ function ownCommand(options: BlkServerOptions): string[] {
   command.push('--socket-path', options.socketPath, '--num-queues', String(options.queues ?? 1));
   if (options.readOnly === true) command.push('--read-only');
   if (options.serial !== undefined) command.push('--serial', options.serial);
+  command.push(...(options.options ?? []));
   return command;
 }
 
