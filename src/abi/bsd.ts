@@ -1,5 +1,6 @@
 /**
- * What macOS, FreeBSD and OpenBSD share: 4.4BSD's socket structures and constants, on 64-bit machines.
+ * What macOS, FreeBSD and OpenBSD share: 4.4BSD's socket structures and constants, on 64-bit
+ * machines.
  *
  * @module
  */

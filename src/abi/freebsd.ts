@@ -1,5 +1,6 @@
 /**
- * FreeBSD 13 and newer on x64 and arm64. Sources: `sys/sys/{socket,un,event,fcntl,mman,disk,eventfd}.h`.
+ * FreeBSD 13 and newer on x64 and arm64. Sources:
+ * `sys/sys/{socket,un,event,fcntl,mman,disk,eventfd}.h`.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * What a host's kernel and C library look like from outside: numbers only. One table per system; the
- * layers above read them and never ask which system it is.
+ * What a host's kernel and C library look like from outside: numbers only. One table per system;
+ * the layers above read them and never ask which system it is.
  *
  * @module
  */

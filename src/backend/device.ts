@@ -1,7 +1,7 @@
 /**
  * What a device is to a back-end: a control side on the main thread, and a data plane that serves
- * virtqueues, on a worker thread or on the event loop. A device knows queues and guest memory, never a
- * socket or a message.
+ * virtqueues, on a worker thread or on the event loop. A device knows queues and guest memory,
+ * never a socket or a message.
  *
  * @module
  */
@@ -60,7 +60,9 @@ export interface WorkerDataPlane {
   readonly pollUs: number;
 }
 
-/** A data plane on the event loop of the main thread, for slow devices and asynchronous handlers. */
+/**
+ * A data plane on the event loop of the main thread, for slow devices and asynchronous handlers.
+ */
 export interface LocalDataPlane {
   readonly kind: 'local';
   readonly create: DataPlaneFactory;
@@ -102,8 +104,9 @@ export interface Reactor {
   /** For file I/O; null where the host has none. The runner submits it at the end of each round. */
   readonly uring: Uring | null;
   /**
-   * Registers a receiver of completions of `uring`. Returns the base of its `userData`: prepare with
-   * `base + slot`, where `slot` < 2^20, and get `slot` back with the result (bytes, or -errno).
+   * Registers a receiver of completions of `uring`. Returns the base of its `userData`: prepare
+   * with `base + slot`, where `slot` < 2^20, and get `slot` back with the result (bytes, or
+   * -errno).
    */
   onCompletion(receive: (slot: number, result: number) => void): number;
   /** Calls `ready` whenever the fd is ready, level-triggered. */
@@ -115,18 +118,21 @@ export interface Reactor {
 /** The device's side of the queues of one thread. None of its methods may block or throw. */
 export interface DataPlane {
   /**
-   * Takes up to `budget` chains, and finishes them or starts what they ask for. Returns how many were
-   * taken. The runner publishes and notifies afterwards.
+   * Takes up to `budget` chains, and finishes them or starts what they ask for. Returns how many
+   * were taken. The runner publishes and notifies afterwards.
    */
   serve(queue: Virtqueue, budget: number): number;
   /** End of a round: a place to hand over what `serve` has collected. */
   submit?(): void;
   queueStarted?(queue: Virtqueue): void;
-  /** From now on `serve` is not called for this queue; what is in flight is to be completed soon. */
+  /**
+   * From now on `serve` is not called for this queue; what is in flight is to be completed soon.
+   */
   queueStopping?(queue: Virtqueue): void;
   /**
-   * The ring is started and disabled. A device whose requests have no meaning without an answer leaves
-   * this out: they wait in the ring, which has no side effect; net discards what the guest sends.
+   * The ring is started and disabled. A device whose requests have no meaning without an answer
+   * leaves this out: they wait in the ring, which has no side effect; net discards what the guest
+   * sends.
    */
   serveDisabled?(queue: Virtqueue, budget: number): number;
   featuresNegotiated?(features: bigint): void;

@@ -22,7 +22,9 @@ interface MappedRegion {
   readonly mapping: Mapping;
 }
 
-/** See the module. Changes are prepared first, and take the place of the old when they are adopted. */
+/**
+ * See the module. Changes are prepared first, and take the place of the old when they are adopted.
+ */
 export class MemoryTable {
   #mapped: readonly MappedRegion[] = [];
 

@@ -1,5 +1,6 @@
 /**
- * Sessions with front-ends whose messages are broken: headers, lengths, flags, and how the bytes come.
+ * Sessions with front-ends whose messages are broken: headers, lengths, flags, and how the bytes
+ * come.
  *
  * @module
  */

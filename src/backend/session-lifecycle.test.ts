@@ -1,6 +1,6 @@
 /**
- * Sessions that end at any moment, and several that live side by side: what is left of a front-end is
- * nothing, and the next one is served.
+ * Sessions that end at any moment, and several that live side by side: what is left of a front-end
+ * is nothing, and the next one is served.
  *
  * @module
  */

@@ -113,7 +113,9 @@ export class SessionState {
     });
   }
 
-  /** Completes what a running ring has in flight and stops it. A new SET_VRING_KICK starts it again. */
+  /**
+   * Completes what a running ring has in flight and stops it. A new SET_VRING_KICK starts it again.
+   */
   async stop(ring: Vring): Promise<void> {
     if (ring.started) {
       const { availIndex } = await this.runner.stopRing(ring.index);
@@ -181,8 +183,8 @@ export function reply<K extends PayloadKind>(kind: K, payload: Payloads[K]): Han
 }
 
 /**
- * Carries out one message. `values` are decoded and checked against the message's row; a handler takes
- * the fds that it wants out of `fds`, and the session closes those that are left. Throwing a
+ * Carries out one message. `values` are decoded and checked against the message's row; a handler
+ * takes the fds that it wants out of `fds`, and the session closes those that are left. Throwing a
  * VhostUserError refuses the message.
  */
 export type Handler<K extends PayloadKind> = (

@@ -53,7 +53,10 @@ export class Vring {
     this[which] = fd;
   }
 
-  /** Gives the kick fd away: to the runner. -1 when there is none. The ring remembers that it had one. */
+  /**
+   * Gives the kick fd away: to the runner. -1 when there is none. The ring remembers that it had
+   * one.
+   */
   takeKickFd(): number {
     const fd = this.kickFd;
     this.kickFd = 'none';
@@ -73,7 +76,8 @@ export class Vring {
 
   /**
    * Where the ring is in our memory.
-   * @throws VhostUserError `ERR_VHU_RING_ADDRESS` when a part is misaligned or not inside one region.
+   * @throws VhostUserError `ERR_VHU_RING_ADDRESS` when a part is misaligned or not inside one
+   *   region.
    */
   placement(regions: readonly MemoryRegion[]): RingPlacement {
     const { index, size, addresses } = this;

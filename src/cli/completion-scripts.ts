@@ -74,7 +74,8 @@ function bashAnswer(values: Values): string {
   if (values.kind === 'words') {
     return `COMPREPLY=($(compgen -W '${values.words.join(' ')}' -- "$current"))`;
   }
-  // A line a file: names may have spaces. compopt (bash 4) quotes them and adds the slash of folders.
+  // A line a file: names may have spaces. compopt (bash 4) quotes them and adds the slash of
+  // folders.
   return `compopt -o filenames 2>/dev/null; local IFS=$'\\n'; COMPREPLY=($(compgen -f -- "$current"))`;
 }
 

@@ -1,5 +1,6 @@
 /**
- * The configuration file of `vhost-user run`: YAML, checked strictly, with faults that name their line.
+ * The configuration file of `vhost-user run`: YAML, checked strictly, with faults that name their
+ * line.
  *
  * Loaded only when there is a file, since its libraries take longer to load than all the rest.
  *
@@ -104,7 +105,8 @@ export function blkKeys(): string[] {
 
 /**
  * Reads and checks a file.
- * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read; UsageError naming every fault
+ * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read; UsageError naming every
+ *   fault
  */
 export function loadConfig(path: string): Config {
   let source: string;

@@ -27,8 +27,8 @@ export function exitCodeOf(error: unknown): number {
 
 /**
  * An error in words, without its stack; with `debug` the stack comes after it.
- * Errors of operators and peers have a code and a message that is enough; all others are mistakes of
- * ours, and are said to be.
+ * Errors of operators and peers have a code and a message that is enough; all others are mistakes
+ * of ours, and are said to be.
  */
 export function errorText(program: string, error: unknown, debug: boolean): string {
   const lines = [`${program}: ${errorMessage(error)}`];

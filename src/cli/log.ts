@@ -1,8 +1,8 @@
 /**
  * The log of a serving command, on stderr: text on a terminal, a JSON object a line elsewhere.
  *
- * The library reports by events and prints nothing; this is where its words reach people. A status line
- * (`status-line.ts`) is taken away while a line of the log is printed.
+ * The library reports by events and prints nothing; this is where its words reach people. A status
+ * line (`status-line.ts`) is taken away while a line of the log is printed.
  *
  * @module
  */

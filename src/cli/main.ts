@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
- * The program `vhost-user`. Under the name `vhost-user-blk` (a link to it) it is `vhost-user blk`, since
- * the description files of QEMU's management software have no room for a word before the options.
+ * The program `vhost-user`. Under the name `vhost-user-blk` (a link to it) it is `vhost-user blk`,
+ * since the description files of QEMU's management software have no room for a word before the
+ * options.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Manual pages in roff, written from the same tree as the help texts. Nothing in them depends on the
- * host that they are made on.
+ * Manual pages in roff, written from the same tree as the help texts. Nothing in them depends on
+ * the host that they are made on.
  *
  * @module
  */

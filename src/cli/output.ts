@@ -11,8 +11,8 @@ const STDOUT_FD = 1;
 const FULL_PIPE_WAIT_MS = 10;
 
 /**
- * Prints a text. A reader that has seen enough (`vhost-user man | head`) ends the program, and is no
- * failure.
+ * Prints a text. A reader that has seen enough (`vhost-user man | head`) ends the program, and is
+ * no failure.
  *
  * @throws VhostUserError `ERR_VHU_OUTPUT` when stdout takes no more
  */

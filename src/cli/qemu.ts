@@ -57,7 +57,8 @@ export function qemuHost(
     accelerator: accelerator === 'kvm' && !canUse('/dev/kvm') ? 'tcg' : accelerator,
     memory: linux ? 'memory-backend-memfd' : 'memory-backend-shm',
     complete: linux,
-    makeImage: linux ? 'truncate -s 1G /tmp/disk.img' : 'qemu-img create -f raw /tmp/disk.img 1G', // not every system has truncate(1)
+    // Not every system has truncate(1)
+    makeImage: linux ? 'truncate -s 1G /tmp/disk.img' : 'qemu-img create -f raw /tmp/disk.img 1G',
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * One line at the bottom of a terminal that says how the devices are: who is connected, and how much
- * they read and write.
+ * One line at the bottom of a terminal that says how the devices are: who is connected, and how
+ * much they read and write.
  *
  * @module
  */

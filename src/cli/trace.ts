@@ -21,7 +21,9 @@ export function traceMessages(log: Log): () => void {
   };
 }
 
-/** `<- SET_OWNER` for what the front-end has sent, `->` for our replies; null for what is neither. */
+/**
+ * `<- SET_OWNER` for what the front-end has sent, `->` for our replies; null for what is neither.
+ */
 export function traceLine(message: unknown): string | null {
   if (typeof message !== 'object' || message === null) return null;
   if ('frame' in message) return `<- ${formatMessage('frontend', message.frame as FormattedFrame)}`;

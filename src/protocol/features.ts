@@ -4,7 +4,9 @@
  * @module
  */
 
-/** Protocol features by bit number, as the specification names them after VHOST_USER_PROTOCOL_F_. */
+/**
+ * Protocol features by bit number, as the specification names them after VHOST_USER_PROTOCOL_F_.
+ */
 export const PROTOCOL_FEATURE_BITS: Readonly<Record<ProtocolFeatureName, number>> = {
   MQ: 0,
   LOG_SHMFD: 1,

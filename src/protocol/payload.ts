@@ -1,7 +1,7 @@
 /**
- * Payloads: the structures that messages carry, as tables of fields, with one encoder and one decoder
- * for all of them. Numbers are in the machine's byte order, which is little-endian on every host that
- * we run on.
+ * Payloads: the structures that messages carry, as tables of fields, with one encoder and one
+ * decoder for all of them. Numbers are in the machine's byte order, which is little-endian on every
+ * host that we run on.
  *
  * @module
  */
@@ -53,7 +53,9 @@ const MEMORY_REGION_FIELDS: readonly FieldRow[] = [
   ['mmapOffset', 24, 'u53'],
 ];
 
-/** Most bytes of a device's configuration space in one message (QEMU's VHOST_USER_MAX_CONFIG_SIZE). */
+/**
+ * Most bytes of a device's configuration space in one message (QEMU's VHOST_USER_MAX_CONFIG_SIZE).
+ */
 export const CONFIG_BYTES_MAX = 256;
 /** Most regions in SET_MEM_TABLE: the specification draws 8. */
 export const MEM_TABLE_REGIONS_MAX = 8;
@@ -253,7 +255,9 @@ export const PAYLOAD: Readonly<Record<PayloadKind, PayloadLayout>> = {
     sizeBytes: 48,
   },
   gpuGetEdid: { fields: [['scanoutId', 0, 'u32']], sizeBytes: 4 },
-  /** `struct virtio_gpu_resp_display_info` or `…_edid` of the virtio specification, section 5.7.6.8. */
+  /**
+   * `struct virtio_gpu_resp_display_info` or `…_edid` of the virtio specification, section 5.7.6.8.
+   */
   gpuResponse: { fields: [], sizeBytes: 0, tail: { kind: 'bytes', name: 'bytes' } },
 };
 

@@ -18,8 +18,8 @@ export interface Profile {
   readonly frontendMessages: readonly MessageRow[];
   readonly backendMessages: readonly MessageRow[];
   /**
-   * What starts a ring. Up to 10.2 the first event on the kick fd; since 11.0 SET_VRING_KICK itself.
-   * A back-end that looks at the ring on SET_VRING_KICK serves front-ends of both.
+   * What starts a ring. Up to 10.2 the first event on the kick fd; since 11.0 SET_VRING_KICK
+   * itself. A back-end that looks at the ring on SET_VRING_KICK serves front-ends of both.
    */
   readonly ringStart: 'first-kick' | 'set-vring-kick';
 }

@@ -1,11 +1,11 @@
 /**
- * Frames out of a stream of bytes. A stream has no boundaries: a message may come in pieces, byte by
- * byte, or many at once.
+ * Frames out of a stream of bytes. A stream has no boundaries: a message may come in pieces, byte
+ * by byte, or many at once.
  *
- * File descriptors belong to the first byte of the header that they came with. A receive never joins
- * bytes with fds to bytes with other fds before them, so fds come with the first byte of a piece; the
- * reader says by {@link FrameReader.wanted} how much to receive, so that a piece never goes beyond the
- * message whose part it is, and the fds of the next one stay with the next one.
+ * File descriptors belong to the first byte of the header that they came with. A receive never
+ * joins bytes with fds to bytes with other fds before them, so fds come with the first byte of a
+ * piece; the reader says by {@link FrameReader.wanted} how much to receive, so that a piece never
+ * goes beyond the message whose part it is, and the fds of the next one stay with the next one.
  *
  * @module
  */
@@ -79,7 +79,9 @@ export class FrameReader {
     return this.#filled === this.#header.sizeBytes ? this.#finish(this.#header) : null;
   }
 
-  /** Fds that came with a later byte of a message than its first, and were closed, since last asked. */
+  /**
+   * Fds that came with a later byte of a message than its first, and were closed, since last asked.
+   */
   takeStrayFds(): number {
     const count = this.#strayFds;
     this.#strayFds = 0;

@@ -1,6 +1,6 @@
 /**
- * Bytes with file descriptors over a Unix socket: sendmsg(2), recvmsg(2) and SCM_RIGHTS, in the layout
- * that each host has for control messages.
+ * Bytes with file descriptors over a Unix socket: sendmsg(2), recvmsg(2) and SCM_RIGHTS, in the
+ * layout that each host has for control messages.
  *
  * @module
  */
@@ -12,7 +12,9 @@ import { NativeBlock, interrupted, orErrno } from './native.ts';
 
 const { constants, optional, msghdr, cmsg } = abi;
 
-/** The largest number of fds in one message; Linux's SCM_MAX_FD, and more than the protocol needs. */
+/**
+ * The largest number of fds in one message; Linux's SCM_MAX_FD, and more than the protocol needs.
+ */
 export const FDS_PER_MESSAGE_MAX = 253;
 /** Bytes that one call moves at most; callers loop. */
 const CHUNK_BYTES = 65536;
@@ -20,7 +22,8 @@ const CHUNK_BYTES = 65536;
 const FD_BYTES = 4;
 const IOV_AT = msghdr.SIZE; // struct iovec: base 8, len 8
 const CONTROL_AT = IOV_AT + 16;
-const CONTROL_BYTES = space(FDS_PER_MESSAGE_MAX * FD_BYTES) * 2; // two control messages, if a peer does that
+// Two control messages, if a peer does that
+const CONTROL_BYTES = space(FDS_PER_MESSAGE_MAX * FD_BYTES) * 2;
 const DATA_AT = CONTROL_AT + CONTROL_BYTES;
 
 const block = new NativeBlock(DATA_AT + CHUNK_BYTES);
@@ -34,8 +37,8 @@ export interface Received {
 }
 
 /**
- * Sends bytes, with fds on the first of them; fds need at least one byte. Returns the bytes sent, or a
- * negative errno.
+ * Sends bytes, with fds on the first of them; fds need at least one byte. Returns the bytes sent,
+ * or a negative errno.
  */
 export function sendWithFds(fd: number, bytes: Uint8Array, fds: readonly number[]): number {
   assert(fds.length <= FDS_PER_MESSAGE_MAX, 'a message has at most 253 fds');
@@ -66,9 +69,9 @@ export function sendWithFds(fd: number, bytes: Uint8Array, fds: readonly number[
  * Receives up to `into.length` bytes. Returns how many, 0 at the end of the stream, or a negative
  * errno. `received.fds` is replaced by the fds that came with these bytes.
  *
- * A receive ends after bytes that have fds on them, but it may begin with earlier ones that have none
- * (unix_stream_read_generic of Linux glues them). So ask for no more than the rest of one message:
- * then the fds are those of its first byte.
+ * A receive ends after bytes that have fds on them, but it may begin with earlier ones that have
+ * none (unix_stream_read_generic of Linux glues them). So ask for no more than the rest of one
+ * message: then the fds are those of its first byte.
  */
 export function receiveWithFds(fd: number, into: Uint8Array, received: Received): number {
   received.fds.length = 0;

@@ -40,8 +40,8 @@ export function isNonBlocking(fd: number): boolean {
 }
 
 /**
- * Sets or clears O_NONBLOCK. The flag belongs to the open file, which a peer that sent the fd shares:
- * never clear it on an fd that was received.
+ * Sets or clears O_NONBLOCK. The flag belongs to the open file, which a peer that sent the fd
+ * shares: never clear it on an fd that was received.
  */
 export function setNonBlocking(fd: number, on: boolean): void {
   const flags = check(

@@ -56,7 +56,9 @@ after(() => {
 
 const errno = (name: string): number => -(ERRNO[name] as number);
 
-/** Runs `use` on an image of a size, filled with a pattern, and checks that no fd is left behind. */
+/**
+ * Runs `use` on an image of a size, filled with a pattern, and checks that no fd is left behind.
+ */
 function withImage(sizeBytes: number, use: (fd: number) => void): void {
   writeFileSync(path, Buffer.alloc(sizeBytes, 0xa5));
   const before = openFdCount();

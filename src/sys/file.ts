@@ -1,6 +1,6 @@
 /**
- * Files and block devices as the data path uses them: by address, without allocation, with a negative
- * errno for a result.
+ * Files and block devices as the data path uses them: by address, without allocation, with a
+ * negative errno for a result.
  *
  * @module
  */
@@ -136,7 +136,9 @@ export function isMemoryBacked(path: string): boolean {
   }
 }
 
-/** Makes written data durable: F_FULLFSYNC where fsync does not reach the medium, else fdatasync. */
+/**
+ * Makes written data durable: F_FULLFSYNC where fsync does not reach the medium, else fdatasync.
+ */
 export function dataSync(fd: number): number {
   if (optional.F_FULLFSYNC !== undefined) {
     const result = libc.fcntl('int', fd, optional.F_FULLFSYNC, 0);
@@ -149,7 +151,9 @@ export function dataSync(fd: number): number {
   return orErrno(result);
 }
 
-/** Gives a range back to the file system: reads give zeros. -EOPNOTSUPP where that cannot be done. */
+/**
+ * Gives a range back to the file system: reads give zeros. -EOPNOTSUPP where that cannot be done.
+ */
 export function punchHole(fd: number, offset: number, lengthBytes: number): number {
   const { FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE = 0 } = optional;
   if (libc.fallocate !== null && FALLOC_FL_PUNCH_HOLE !== undefined) {

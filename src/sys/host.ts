@@ -11,7 +11,9 @@ import type { Abi } from '../abi/index.ts';
 export interface HostInfo {
   readonly os: string;
   readonly arch: string;
-  /** `posix`: only what every POSIX host has is used, by the environment's VHOST_USER_HOST=posix. */
+  /**
+   * `posix`: only what every POSIX host has is used, by the environment's VHOST_USER_HOST=posix.
+   */
   readonly mode: 'native' | 'posix';
 }
 

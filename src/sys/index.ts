@@ -1,8 +1,8 @@
 /**
  * What the kernel does for us, the same on every host: only this layer and `abi` know which it is.
  *
- * Set-up calls throw {@link SystemError}; data-path calls return a negative errno. Addresses of memory
- * are numbers.
+ * Set-up calls throw {@link SystemError}; data-path calls return a negative errno. Addresses of
+ * memory are numbers.
  *
  * @module
  */

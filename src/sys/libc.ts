@@ -41,7 +41,9 @@ export function errno(): number {
   return koffi.errno();
 }
 
-/** An ArrayBuffer over `lengthBytes` of memory. SAFETY: the caller keeps it mapped while it is used. */
+/**
+ * An ArrayBuffer over `lengthBytes` of memory. SAFETY: the caller keeps it mapped while it is used.
+ */
 export function rawView(address: number, lengthBytes: number): ArrayBuffer {
   return koffi.view(BigInt(address), lengthBytes);
 }
@@ -148,7 +150,9 @@ export const kevent: NumberFunction | null = find(
   'int kevent(int kq, uintptr_t changes, int nchanges, uintptr_t events, int nevents, uintptr_t timeout)',
 );
 
-/** syscall(2) with six arguments, for io_uring, which has no function of its own in the C library. */
+/**
+ * syscall(2) with six arguments, for io_uring, which has no function of its own in the C library.
+ */
 export const syscall6: NumberFunction | null = find(
   'long syscall(long number, long a, long b, long c, long d, long e, long f)',
 );

@@ -14,7 +14,9 @@ import { check } from './native.ts';
 
 const { constants, optional } = abi;
 
-/** Offsets of a mapping are multiples of this: the largest page that a supported host has (16 KiB). */
+/**
+ * Offsets of a mapping are multiples of this: the largest page that a supported host has (16 KiB).
+ */
 const PAGE_BYTES_MAX = 16384;
 
 /**
@@ -25,7 +27,9 @@ export const WINDOW_BYTES_MAX: number = 2 ** 31 - PAGE_BYTES_MAX;
 
 let mappingCount = 0;
 
-/** A mapped range. Owned by whoever made it, who calls `unmap` after the last use of its addresses. */
+/**
+ * A mapped range. Owned by whoever made it, who calls `unmap` after the last use of its addresses.
+ */
 export class Mapping {
   /** Host address of the first byte that was asked for. */
   readonly address: number;
@@ -71,7 +75,8 @@ export interface MapOptions {
  * Maps a range of a file or of shared memory. Any offset will do: the mapping begins at the page
  * before it.
  *
- * @throws VhostUserError `ERR_VHU_MAP_PAST_END` when the object ends before the range does: touching
+ * @throws VhostUserError `ERR_VHU_MAP_PAST_END` when the object ends before the range does:
+ *   touching
  *   what lies beyond would end the process (SIGBUS). `ERR_VHU_MAP_KIND` when the fd is a pipe, a
  *   socket or a folder. `ERR_VHU_SYSTEM` when mmap fails or the fd is closed.
  */

@@ -1,7 +1,7 @@
 /**
  * Notifiers: how one side of a virtqueue wakes the other. An eventfd where there is one, else a
- * non-blocking pipe; which of the two a peer sent does not matter, since each end is only ever written
- * or only ever read here.
+ * non-blocking pipe; which of the two a peer sent does not matter, since each end is only ever
+ * written or only ever read here.
  *
  * @module
  */
@@ -15,7 +15,10 @@ const EAGAIN = ERRNO.EAGAIN as number;
 const EINTR = ERRNO.EINTR as number;
 const VALUE_BYTES = 8; // a notification is a 64-bit number; on a pipe its value has no meaning
 const DRAIN_BYTES = 4096;
-/** A peer that writes as fast as we read must not hold the reader: what is left fires the poller again. */
+/**
+ * A peer that writes as fast as we read must not hold the reader: what is left fires the poller
+ * again.
+ */
 const DRAIN_READS_MAX = 64;
 
 const value = new NativeBlock(VALUE_BYTES);
@@ -28,8 +31,8 @@ export class Notifier {
 
   constructor(fd: number) {
     this.#fd = fd;
-    // A full pipe would block the thread that serves everyone else. Set only when it is not set: the
-    // flag is shared with the peer that sent the fd, and it expects it anyway.
+    // A full pipe would block the thread that serves everyone else. Set only when it is not set:
+    // the flag is shared with the peer that sent the fd, and it expects it anyway.
     if (!isNonBlocking(fd)) setNonBlocking(fd, true);
   }
 

@@ -1,6 +1,7 @@
 /**
- * What other hosts have and this one lacks, or the other way round, by a small library that is loaded
- * before the C library: kqueue, shm_mkstemp and launchd; no eventfd, no memfd, no SO_ACCEPTCONN.
+ * What other hosts have and this one lacks, or the other way round, by a small library that is
+ * loaded before the C library: kqueue, shm_mkstemp and launchd; no eventfd, no memfd, no
+ * SO_ACCEPTCONN.
  *
  * @module
  */

@@ -94,7 +94,8 @@ export class PollPoller implements Poller {
 
   #write(at: number, events: number): void {
     const { view } = this.#block;
-    // poll skips negative fds, so that an fd that waits for nothing does not report hang-ups either.
+    // poll skips negative fds, so that an fd that waits for nothing does not report hang-ups
+    // either.
     const fd = this.#fds[at] as number;
     view.setInt32(at * POLLFD_BYTES, events === 0 ? -1 - fd : fd, true);
     view.setInt16(at * POLLFD_BYTES + 4, events, true);

@@ -1,6 +1,6 @@
 /**
- * Waiting for fds on a worker thread. Level-triggered on every host: what is still ready fires again,
- * so nothing is lost when a consumer takes less than all.
+ * Waiting for fds on a worker thread. Level-triggered on every host: what is still ready fires
+ * again, so nothing is lost when a consumer takes less than all.
  *
  * @module
  */
@@ -17,7 +17,10 @@ export const WRITABLE = 4;
 /** The timeout of `wait` that means: for ever. */
 export const FOREVER = -1;
 
-/** A set of fds to wait for; the fds may be added, changed and removed between `wait` and `readyKey`. */
+/**
+ * A set of fds to wait for; the fds may be added, changed and removed between `wait` and
+ * `readyKey`.
+ */
 export interface Poller {
   /** Adds an fd under a key of the caller's, a number from 0 below 2^31. */
   add(fd: number, key: number, events?: number): void;
@@ -26,8 +29,8 @@ export interface Poller {
   /** Removes an fd, before it is closed. */
   remove(fd: number): void;
   /**
-   * Waits until an fd is ready or `timeoutUs` are over (-1: for ever, 0: just look); returns how many
-   * are ready, 0 also when a signal came in.
+   * Waits until an fd is ready or `timeoutUs` are over (-1: for ever, 0: just look); returns how
+   * many are ready, 0 also when a signal came in.
    */
   wait(timeoutUs: number): number;
   /** Key and events of the i-th ready fd; good until the next `wait`. */

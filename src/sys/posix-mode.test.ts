@@ -1,5 +1,6 @@
 /**
- * All tests of this layer once more with what every POSIX host has: pipes, shm_open, poll, no io_uring.
+ * All tests of this layer once more with what every POSIX host has: pipes, shm_open, poll, no
+ * io_uring.
  *
  * @module
  */

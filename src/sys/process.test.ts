@@ -149,7 +149,9 @@ describe('activated sockets', () => {
   });
 });
 
-/** activatedFds marks the fds of this very process as close-on-exec: as Node has opened them anyway. */
+/**
+ * activatedFds marks the fds of this very process as close-on-exec: as Node has opened them anyway.
+ */
 function activatedFdsBeyond(env: NodeJS.ProcessEnv): void {
   const { F_GETFD } = abi.constants;
   const flags = Array.from({ length: 64 }, (_, fd) => libc.fcntl('int', fd, F_GETFD, 0));

@@ -1,6 +1,6 @@
 /**
- * io_uring(7) without a line of C: one system call to set it up, three mappings, and one system call
- * to submit and to wait.
+ * io_uring(7) without a line of C: one system call to set it up, three mappings, and one system
+ * call to submit and to wait.
  *
  * @module
  */
@@ -27,7 +27,9 @@ const IORING_SETUP_COOP_TASKRUN = 1 << 8;
 const IORING_SETUP_TASKRUN_FLAG = 1 << 9;
 const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
 const IORING_SETUP_DEFER_TASKRUN = 1 << 13;
-/** Best first: completions run when we ask for them, not by interrupting us; older kernels refuse. */
+/**
+ * Best first: completions run when we ask for them, not by interrupting us; older kernels refuse.
+ */
 const SETUP_FLAGS: readonly number[] = [
   IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
   IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
@@ -292,7 +294,9 @@ export class Uring {
     return true;
   }
 
-  /** io_uring_enter(2), made again after a signal for as long as there is something to hand over. */
+  /**
+   * io_uring_enter(2), made again after a signal for as long as there is something to hand over.
+   */
   #call(count: number, min: number, flags: number, arg: number, argBytes: number): number {
     assert(!this.#closed, 'a closed ring is not used');
     assert(libc.syscall6 !== null, 'a ring is open only where syscall() is');
@@ -304,7 +308,8 @@ export class Uring {
         this.#submitted = (this.#submitted + done) >>> 0;
         rest -= done;
         if (rest === 0) return count;
-        continue; // an entry that was refused at once ends the batch; it has completed with an error
+        // An entry that was refused at once ends the batch; it has completed with an error
+        continue;
       }
       const errno = libc.errno();
       // The kernel reports what it took in before it reports a time-out or a signal, so nothing is

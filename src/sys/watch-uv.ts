@@ -1,5 +1,6 @@
 /**
- * Watching fds by the libuv that Node is built on: no thread, and the host's best poller comes with it.
+ * Watching fds by the libuv that Node is built on: no thread, and the host's best poller comes with
+ * it.
  *
  * @module
  */
@@ -141,7 +142,9 @@ class UvWatch implements Watch {
     if (!this.#closed) this.#uv.unref(this.#handle);
   }
 
-  /** libuv says that the fd is ready; an error counts as ready, for a read or write to tell of it. */
+  /**
+   * libuv says that the fd is ready; an error counts as ready, for a read or write to tell of it.
+   */
   fired(status: number, uvEvents: number): void {
     let events = READABLE | WRITABLE;
     if (status >= 0) {

@@ -1,6 +1,6 @@
 /**
- * Waiting for fds on the main thread, without blocking it: libuv's own poll handles, called directly,
- * or a thread that polls where the runtime does not export them.
+ * Waiting for fds on the main thread, without blocking it: libuv's own poll handles, called
+ * directly, or a thread that polls where the runtime does not export them.
  *
  * @module
  */
@@ -27,8 +27,8 @@ export interface Watcher {
 let watcher: Watcher | null = null;
 
 /**
- * Calls `onReady` on the event loop while the fd is ready: level-triggered. An fd is watched once at a
- * time.
+ * Calls `onReady` on the event loop while the fd is ready: level-triggered. An fd is watched once
+ * at a time.
  *
  * @throws VhostUserError `ERR_VHU_WATCH` or `ERR_VHU_SYSTEM` for what cannot be watched.
  */

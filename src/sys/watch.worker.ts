@@ -16,8 +16,8 @@ const WAKE_KEY = 0;
 
 const wake = new NotifierConsumer((workerData as { wakeFd: number }).wakeFd);
 // poll(2) on every host, because it takes fds by number, at each call. The main thread closes fds
-// whenever it likes, and in an epoll set an entry stays behind, and fires for ever, when somebody else
-// has the same open file: the other end of a notifier, or the peer that sent it.
+// whenever it likes, and in an epoll set an entry stays behind, and fires for ever, when somebody
+// else has the same open file: the other end of a notifier, or the peer that sent it.
 const poller = new PollPoller();
 const watched = new Map<number, number>(); // key -> fd
 poller.add(wake.fd, WAKE_KEY);

@@ -1,6 +1,6 @@
 /**
- * A device that gives back what it is sent: the smallest one that has every part of a device, and the
- * one to try a transport with.
+ * A device that gives back what it is sent: the smallest one that has every part of a device, and
+ * the one to try a transport with.
  *
  * @module
  */
@@ -21,7 +21,9 @@ export interface EchoOptions {
   readonly features?: bigint;
   /** Protocol features beyond those of every device. */
   readonly protocolFeatures?: bigint;
-  /** Bytes of the configuration space, 16 by default; the upper half is read-only for the driver. */
+  /**
+   * Bytes of the configuration space, 16 by default; the upper half is read-only for the driver.
+   */
   readonly configBytes?: number;
   /** What is held is given back so long after a stop was asked for; 0, at once, by default. */
   readonly stopMs?: number;
@@ -36,7 +38,9 @@ export class EchoDevice implements Device {
   readonly features: bigint;
   readonly protocolFeatures: bigint;
   readonly dataPlane: LocalDataPlane;
-  /** While it is set, requests are taken and kept, until {@link release} or a stop of their queue. */
+  /**
+   * While it is set, requests are taken and kept, until {@link release} or a stop of their queue.
+   */
   hold = false;
   /** The configuration space. */
   readonly config: Uint8Array;

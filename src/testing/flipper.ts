@@ -1,6 +1,6 @@
 /**
- * A thread that keeps rewriting memory, so that what a device reads twice differs: for tests that it
- * reads once.
+ * A thread that keeps rewriting memory, so that what a device reads twice differs: for tests that
+ * it reads once.
  *
  * @module
  */

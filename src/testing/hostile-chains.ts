@@ -1,7 +1,7 @@
 /**
- * What a driver can do wrong with one chain, and what looks wrong and is allowed: a table for tests of
- * any device side. It follows virtio 1.3, sections 2.7.5 and 2.7.6, and the faults that were found in
- * other implementations over the years.
+ * What a driver can do wrong with one chain, and what looks wrong and is allowed: a table for tests
+ * of any device side. It follows virtio 1.3, sections 2.7.5 and 2.7.6, and the faults that were
+ * found in other implementations over the years.
  *
  * @module
  */

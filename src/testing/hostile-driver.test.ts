@@ -12,7 +12,9 @@ import { HOSTILE_CHAINS, RingPair, startFlipper } from './index.ts';
 
 const FEATURE_SETS = [0n, 0x1000_0000n, 0x2000_0000n, 0x3000_0000n];
 
-/** Takes chains until there are none; bounded, since a ring cannot give more than it has entries. */
+/**
+ * Takes chains until there are none; bounded, since a ring cannot give more than it has entries.
+ */
 function popAll(pair: RingPair): Chain[] {
   const chains: Chain[] = [];
   for (let chain = pair.device.pop(); chain !== null; chain = pair.device.pop()) {

@@ -1,6 +1,6 @@
 /**
- * A driver without manners: it writes descriptors, entries and indices of any value, for tests of how
- * a device takes it. See also `hostile-chains.ts` for what it can do wrong.
+ * A driver without manners: it writes descriptors, entries and indices of any value, for tests of
+ * how a device takes it. See also `hostile-chains.ts` for what it can do wrong.
  *
  * @module
  */

@@ -30,7 +30,8 @@ export function holdings(pid: number = process.pid): Holdings {
 }
 
 /**
- * Waits until a process holds no more than `before`: closing may take a few turns of its event loop.
+ * Waits until a process holds no more than `before`: closing may take a few turns of its event
+ * loop.
  * @throws VhostUserError `ERR_VHU_LEAK` with both counts and, on Linux, the list of fds.
  */
 export async function expectNoLeak(before: Holdings, pid: number = process.pid): Promise<void> {

@@ -18,7 +18,9 @@ export interface NullDeviceOrder {
 
 /** A running null device. */
 export interface NullDevice {
-  /** Ends the thread; the memory may be unmapped when this has resolved. Returns requests served. */
+  /**
+   * Ends the thread; the memory may be unmapped when this has resolved. Returns requests served.
+   */
   stop(): Promise<number>;
 }
 

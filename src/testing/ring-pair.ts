@@ -1,6 +1,6 @@
 /**
- * Both sides of one virtqueue over real shared memory, in one thread: for tests of a data plane, or of
- * a driver, without sockets.
+ * Both sides of one virtqueue over real shared memory, in one thread: for tests of a data plane, or
+ * of a driver, without sockets.
  *
  * @module
  */
@@ -16,7 +16,9 @@ import type { SharedRange } from '../frontend/index.ts';
 import { HostileDriver } from './hostile-driver.ts';
 import { MockDriver } from './mock-driver.ts';
 
-/** Where the memory is for the driver and the device: above 2^32, and nothing like its host address. */
+/**
+ * Where the memory is for the driver and the device: above 2^32, and nothing like its host address.
+ */
 const PAIR_GPA = 0x12_3456_0000;
 const PAIR_UVA = 0x7fed_0000_0000;
 const PAGE_BYTES_MAX = 65536;
@@ -65,7 +67,9 @@ export class RingPair {
   /** First byte of the room for buffers. */
   readonly dataGpa: number;
   readonly dataBytes: number;
-  /** Where the second region begins, inside of the room for buffers; the end of memory without one. */
+  /**
+   * Where the second region begins, inside of the room for buffers; the end of memory without one.
+   */
   readonly splitGpa: number;
   readonly #second: Mapping | null;
   readonly #layout: SplitRingLayout;

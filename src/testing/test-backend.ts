@@ -1,6 +1,6 @@
 /**
- * A back-end for tests, on a socket in a folder of its own, and what every session owes whatever its
- * front-end did: nothing is left behind, and the next front-end is served.
+ * A back-end for tests, on a socket in a folder of its own, and what every session owes whatever
+ * its front-end did: nothing is left behind, and the next front-end is served.
  *
  * @module
  */

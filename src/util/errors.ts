@@ -11,7 +11,8 @@ export interface VhostUserErrorOptions {
 
 /**
  * An error that a peer, an operator or the host caused; our own mistakes are assertions.
- * `code` is stable and begins with `ERR_VHU_`; the message names the value, the limit and what to do.
+ * `code` is stable and begins with `ERR_VHU_`; the message names the value, the limit and what to
+ * do.
  */
 export class VhostUserError extends Error {
   readonly code: string;

@@ -15,7 +15,8 @@ const TYPE_MIGRATION = 1;
 export const configHandlers: readonly HandlerEntry[] = [
   handle<'config'>(FRONTEND.GET_CONFIG, ({ device }, { offset, flags, bytes }) => {
     checkRange(offset, bytes.length, CONFIG_BYTES_MAX);
-    // A front-end asks for the structure that it knows, which may be longer than the device's: zeroes.
+    // A front-end asks for the structure that it knows, which may be longer than the device's:
+    // zeroes.
     const space = new Uint8Array(CONFIG_BYTES_MAX);
     space.set(device.readConfig());
     return reply('config', { offset, flags, bytes: space.slice(offset, offset + bytes.length) });

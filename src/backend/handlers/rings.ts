@@ -1,9 +1,9 @@
 /**
  * Rings: where they are, and when they run.
  *
- * A ring is started by SET_VRING_KICK, as the specification has it since QEMU 11.0. Front-ends of older
- * text expect a start at the first kick: for them nothing is different, since a ring that starts early
- * finds itself empty.
+ * A ring is started by SET_VRING_KICK, as the specification has it since QEMU 11.0. Front-ends of
+ * older text expect a start at the first kick: for them nothing is different, since a ring that
+ * starts early finds itself empty.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * How long a thread polls its rings before it sleeps. Waking a sleeping thread costs some 25 µs on a
- * virtual machine and polling costs a core, so the window follows what the last waits have shown.
+ * How long a thread polls its rings before it sleeps. Waking a sleeping thread costs some 25 µs on
+ * a virtual machine and polling costs a core, so the window follows what the last waits have shown.
  *
  * @module
  */

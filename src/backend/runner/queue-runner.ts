@@ -40,12 +40,15 @@ export interface RunnerEvents {
 export interface QueueRunner {
   /** Counters of all threads, `COUNTER.LENGTH` slots each. */
   readonly counters: Float64Array;
-  /** Resolves when the data planes are made, with how they wait: `io_uring`, `poll`, `event loop`. */
+  /**
+   * Resolves when the data planes are made, with how they wait: `io_uring`, `poll`, `event loop`.
+   */
   ready(): Promise<string>;
   setFeatures(features: bigint): Promise<void>;
   /**
-   * Replaces the memory. Requests in flight are completed first; running rings move to `placements`,
-   * which has one for each of them. When this resolves nothing uses the old regions any more.
+   * Replaces the memory. Requests in flight are completed first; running rings move to
+   * `placements`, which has one for each of them. When this resolves nothing uses the old regions
+   * any more.
    */
   setMemory(regions: readonly MemoryRegion[], placements: readonly RingPlacement[]): Promise<void>;
   startRing(start: RingStart): Promise<void>;

@@ -10,7 +10,9 @@ import type { ReactorTimer, ReactorWatch } from '../device.ts';
 import { TimerList } from './reactor.ts';
 import type { WatchSlot, WorkerReactor } from './reactor.ts';
 
-/** In a polling loop the fds are looked at once in so many turns, since each look is a system call. */
+/**
+ * In a polling loop the fds are looked at once in so many turns, since each look is a system call.
+ */
 const TURNS_PER_POLL = 64;
 
 /** See the module. */

@@ -1,7 +1,7 @@
 /**
- * Where a worker thread waits: for its rings' kicks, for its control messages, for the fds and timers
- * of its data plane, and for file I/O. One of two, picked by what the host has: io_uring, which waits
- * for all of these in one system call, or a poller.
+ * Where a worker thread waits: for its rings' kicks, for its control messages, for the fds and
+ * timers of its data plane, and for file I/O. One of two, picked by what the host has: io_uring,
+ * which waits for all of these in one system call, or a poller.
  *
  * @module
  */

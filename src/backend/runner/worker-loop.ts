@@ -174,7 +174,9 @@ export class WorkerLoop {
     return this.#rings.finish(ring);
   }
 
-  /** Goes on, without taking orders, until these rings have nothing in flight; others are served. */
+  /**
+   * Goes on, without taking orders, until these rings have nothing in flight; others are served.
+   */
   #drain(rings: readonly RunningRing[]): void {
     const endUs = monotonicUs() + FAILED_DRAIN_MS * 1000;
     while (inFlightOf(rings) > 0) {

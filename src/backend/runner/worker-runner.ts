@@ -42,8 +42,8 @@ class Thread {
       wakeFd: consumer.fd,
     };
     this.#worker = new Worker(ENTRY, { workerData: start, trackUnmanagedFds: false });
-    // A thread that sleeps in a system call cannot be ended by an exiting process, which waits for it.
-    // An order that is counted and never comes keeps it awake until it has been ended.
+    // A thread that sleeps in a system call cannot be ended by an exiting process, which waits for
+    // it. An order that is counted and never comes keeps it awake until it has been ended.
     const cancel = atExit(() => {
       Atomics.add(this.#ordersSent, 0, 1);
       this.#wake.signal();
@@ -80,7 +80,8 @@ class Thread {
     const answer = withResolvers();
     this.#answers.set(id, answer);
     this.#worker.postMessage({ id, order });
-    Atomics.add(this.#ordersSent, 0, 1); // after the message: the worker looks for it once it counts
+    // After the message: the worker looks for it once it counts
+    Atomics.add(this.#ordersSent, 0, 1);
     this.#wake.signal();
     return answer.promise;
   }
@@ -155,7 +156,9 @@ export class WorkerRunner implements QueueRunner {
     );
   }
 
-  /** Resolves when all threads have made their data plane, with how they wait: `io_uring`, `poll`. */
+  /**
+   * Resolves when all threads have made their data plane, with how they wait: `io_uring`, `poll`.
+   */
   async ready(): Promise<string> {
     const [io] = await Promise.all(this.#threads.map((thread) => thread.ready));
     return io ?? '';

@@ -43,8 +43,8 @@ export function descriptionText(device: string, binary: string): string {
 }
 
 /**
- * The program that starts a device without a word before its options, which is all that a description
- * has room for: `vhost-user-blk` beside `vhost-user`.
+ * The program that starts a device without a word before its options, which is all that a
+ * description has room for: `vhost-user-blk` beside `vhost-user`.
  */
 export function installedBinary(device: string, program: string): string {
   const beside = join(dirname(program), `vhost-user-${device}`);

@@ -11,7 +11,9 @@ export const SEG_MAX = 126;
 export const SIZE_MAX_BYTES: number = 4 * 1024 * 1024;
 /** Ranges of one DISCARD or WRITE_ZEROES request. */
 export const RANGES_MAX = 32;
-/** Sectors of one range: 1 GiB, so that one request cannot keep the file system busy for minutes. */
+/**
+ * Sectors of one range: 1 GiB, so that one request cannot keep the file system busy for minutes.
+ */
 export const RANGE_SECTORS_MAX: number = (1024 * 1024 * 1024) / SECTOR_BYTES;
 
 /** What the configuration space is made from. */
@@ -19,7 +21,10 @@ export interface BlkConfig {
   readonly sizeBytes: number;
   /** The logical block: a power of two from 512 up. */
   readonly blockBytes: number;
-  /** The size of I/O that suits the image; a multiple of `blockBytes`, or less: then it says nothing. */
+  /**
+   * The size of I/O that suits the image; a multiple of `blockBytes`, or less: then it says
+   * nothing.
+   */
   readonly optimalBytes: number;
   readonly queueCount: number;
   readonly writeback: boolean;

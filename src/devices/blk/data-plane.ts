@@ -1,9 +1,10 @@
 /**
  * Serves the virtqueues of a disk, on a worker thread.
  *
- * Each request occupies a slot while it goes through its phases: a transfer (read or write), a range
- * (discard, zeroes), and a sync for a flush or after a write that must be durable. A transfer that comes
- * back short goes on where it ended. Whatever happens, each chain is given back once, with a status.
+ * Each request occupies a slot while it goes through its phases: a transfer (read or write), a
+ * range (discard, zeroes), and a sync for a flush or after a write that must be durable. A transfer
+ * that comes back short goes on where it ended. Whatever happens, each chain is given back once,
+ * with a status.
  *
  * @module
  */
@@ -122,7 +123,9 @@ export class BlkDataPlane implements DataPlane {
     this.#bounce?.close();
   }
 
-  /** Section 5.2.6.2: CONFIG_WCE lets the driver say; without FLUSH nothing else makes data durable. */
+  /**
+   * Section 5.2.6.2: CONFIG_WCE lets the driver say; without FLUSH nothing else makes data durable.
+   */
   #decideWriteThrough(): void {
     const says = (this.#features & VIRTIO_BLK_F.CONFIG_WCE) !== 0n;
     const canFlush = (this.#features & VIRTIO_BLK_F.FLUSH) !== 0n;

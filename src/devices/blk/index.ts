@@ -17,7 +17,8 @@ export type { BlkEngineName, BlkOptions } from './options.ts';
  * const backend = await startBackend(disk, { kind: 'listen', path: '/tmp/disk.sock' });
  * ```
  *
- * @throws VhostUserError in words for people: `ERR_VHU_OPTION`, `ERR_VHU_OPEN`, `ERR_VHU_BLK_IMAGE`,
+ * @throws VhostUserError in words for people: `ERR_VHU_OPTION`, `ERR_VHU_OPEN`,
+ *   `ERR_VHU_BLK_IMAGE`,
  *   `ERR_VHU_BLK_LOCKED`.
  */
 export function openBlk(options: BlkOptions): BlkDevice {

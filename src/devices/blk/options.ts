@@ -27,7 +27,9 @@ export interface BlkOptions {
   readonly threads?: number;
   /** How files are read and written. Default: io_uring where there is one. */
   readonly engine?: BlkEngineName;
-  /** The logical block that the guest sees: a power of two, 512 to 4096. Default: the image's own. */
+  /**
+   * The logical block that the guest sees: a power of two, 512 to 4096. Default: the image's own.
+   */
   readonly blockBytes?: number;
   /** Offer DISCARD and WRITE_ZEROES. Default: true. */
   readonly discard?: boolean;

@@ -1,6 +1,6 @@
 /**
- * The requests that one thread has under way, in slots: arrays instead of objects, so that taking and
- * finishing a request makes no garbage.
+ * The requests that one thread has under way, in slots: arrays instead of objects, so that taking
+ * and finishing a request makes no garbage.
  *
  * @module
  */
@@ -83,8 +83,8 @@ export class RequestSlots {
   }
 
   /**
-   * Fills the slot's array with `limitBytes` of the segments `[first, end)` of its chain, after `skip`
-   * bytes of them. Returns how many entries it has.
+   * Fills the slot's array with `limitBytes` of the segments `[first, end)` of its chain, after
+   * `skip` bytes of them. Returns how many entries it has.
    */
   fillIovecs(slot: number, first: number, end: number, skip: number, limitBytes: number): number {
     const chain = this.chain[slot] as Chain;

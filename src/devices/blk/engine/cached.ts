@@ -1,6 +1,6 @@
 /**
- * The engine for images that the page cache holds in part: what is there is moved at once, which costs
- * a fifth of a request that goes through io_uring; what is not goes through io_uring.
+ * The engine for images that the page cache holds in part: what is there is moved at once, which
+ * costs a fifth of a request that goes through io_uring; what is not goes through io_uring.
  *
  * @module
  */
@@ -13,8 +13,8 @@ const EAGAIN = -(ERRNO.EAGAIN as number);
 const EOPNOTSUPP = -(ERRNO.EOPNOTSUPP as number);
 
 /**
- * After a miss the next tries are left out, twice as many after each further miss in a row: an image
- * that is not cached costs one vain call in so many.
+ * After a miss the next tries are left out, twice as many after each further miss in a row: an
+ * image that is not cached costs one vain call in so many.
  */
 const SKIP_MAX = 64;
 

@@ -29,8 +29,8 @@ export interface EngineImage {
 }
 
 /**
- * One engine of one thread. Each call returns bytes or a negative errno, or {@link PENDING}: then the
- * result comes to the receiver that the engine was made with, under the request's slot.
+ * One engine of one thread. Each call returns bytes or a negative errno, or {@link PENDING}: then
+ * the result comes to the receiver that the engine was made with, under the request's slot.
  */
 export interface BlkEngine {
   readonly name: string;

@@ -1,6 +1,6 @@
 /**
- * The engine of every POSIX host: each call is carried out at once. Also the fastest one for an image in
- * memory, where there is nothing to wait for.
+ * The engine of every POSIX host: each call is carried out at once. Also the fastest one for an
+ * image in memory, where there is nothing to wait for.
  *
  * @module
  */
