@@ -39,13 +39,13 @@ const CONNECT_RETRY_MS = 200;
  * Serves a device.
  *
  * ```ts
- * const backend = await startBackend(openBlk({ image: 'disk.img' }), { kind: 'listen', path:
- * '/tmp/d.sock' }); process.once('SIGTERM', () => void backend.close());
+ * const disk = openBlk({ image: 'disk.img' });
+ * const backend = await startBackend(disk, { kind: 'listen', path: '/tmp/d.sock' });
+ * process.once('SIGTERM', () => void backend.close());
  * ```
  *
  * @throws VhostUserError when the address cannot be used, or the data plane cannot be made. The
- *   device
- *   is closed then.
+ *   device is closed then.
  */
 export async function startBackend(
   device: Device,

@@ -18,8 +18,7 @@ export type { BlkEngineName, BlkOptions } from './options.ts';
  * ```
  *
  * @throws VhostUserError in words for people: `ERR_VHU_OPTION`, `ERR_VHU_OPEN`,
- *   `ERR_VHU_BLK_IMAGE`,
- *   `ERR_VHU_BLK_LOCKED`.
+ *   `ERR_VHU_BLK_IMAGE`, `ERR_VHU_BLK_LOCKED`.
  */
 export function openBlk(options: BlkOptions): BlkDevice {
   return new BlkDevice(options);
