@@ -76,8 +76,8 @@ export interface MapOptions {
  * before it.
  *
  * @throws VhostUserError `ERR_VHU_MAP_PAST_END` when the object ends before the range does:
- *   touching what lies beyond would end the process (SIGBUS). `ERR_VHU_MAP_KIND` when the fd is a pipe, a
- *   socket or a folder. `ERR_VHU_SYSTEM` when mmap fails or the fd is closed.
+ *   touching what lies beyond would end the process (SIGBUS). `ERR_VHU_MAP_KIND` when the fd is a
+ *   pipe, a socket or a folder. `ERR_VHU_SYSTEM` when mmap fails or the fd is closed.
  */
 export function mapFd(
   fd: number,
