@@ -5,11 +5,14 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { VhostUserError } from '../util/index.ts';
+import fc from 'fast-check';
+import { VhostUserError } from '../util/index.ts';
 import { closeFd, createNotifier, sendWithFds, socketPair } from '../sys/index.ts';
 import { FRONTEND, encodeMessage } from '../protocol/index.ts';
 import { MockSocket, expectNoLeak, holdings } from '../testing/index.ts';
 import { Connection } from './connection.ts';
+
+const INFLIGHT = { mmapSize: 4096, mmapOffset: 0, queueCount: 1, queueSize: 8 };
 
 function reply(request: number, value: bigint): Uint8Array {
   return encodeMessage('frontend', request, 'u64', { value }, { reply: true });
@@ -60,7 +63,7 @@ describe('Connection', () => {
     const { connection, peerFd } = pair();
     const peer = new MockSocket(peerFd, 'frontend');
     const { notifier, consumer } = createNotifier();
-    const values = { mmapSize: 4096, mmapOffset: 0, queueCount: 1, queueSize: 8 };
+    const values = INFLIGHT;
     const { GET_INFLIGHT_FD } = FRONTEND;
     const asked = connection.request(GET_INFLIGHT_FD, 'inflight', values, 'inflight');
     await peer.receive();
@@ -156,6 +159,41 @@ describe('Connection', () => {
     await asked;
     await ended;
     closeFd(peerFd);
+    await expectNoLeak(before);
+  });
+
+  it('whatever a back-end sends, each request settles and nothing is left behind', async () => {
+    const before = holdings();
+    const { notifier, consumer } = createNotifier();
+    const header = fc
+      .tuple(fc.nat(50), fc.constantFrom(1, 5, 13, 0xff), fc.constantFrom(0, 1, 8, 12, 20_000))
+      .map((words) => Buffer.from(Uint32Array.from(words).buffer));
+    const piece = fc.record({
+      bytes: fc.oneof(header, fc.uint8Array({ minLength: 1, maxLength: 40 })),
+      fdCount: fc.constantFrom(0, 0, 0, 1, 3),
+    });
+    const run = async (pieces: { bytes: Uint8Array; fdCount: number }[]): Promise<void> => {
+      const { connection, peerFd, ended } = pair();
+      const asked = Promise.allSettled([
+        ask(connection, FRONTEND.GET_FEATURES),
+        connection.request(FRONTEND.GET_INFLIGHT_FD, 'inflight', INFLIGHT, 'inflight'),
+        ask(connection, FRONTEND.GET_QUEUE_NUM),
+      ]);
+      for (const { bytes, fdCount } of pieces) {
+        const fds = Array.from({ length: fdCount }, () => consumer.fd);
+        sendWithFds(peerFd, bytes, fds);
+      }
+      closeFd(peerFd);
+      for (const result of await asked) {
+        if (result.status === 'rejected') assert.ok(result.reason instanceof VhostUserError);
+        else if (typeof result.value === 'object') result.value.fds.forEach(closeFd);
+      }
+      await ended;
+      assert.ok(!connection.open);
+    };
+    await fc.assert(fc.asyncProperty(fc.array(piece, { maxLength: 8 }), run), { numRuns: 200 });
+    notifier.close();
+    consumer.close();
     await expectNoLeak(before);
   });
 

@@ -40,7 +40,7 @@ if (search.peers === undefined) {
       await readAndWrite(context, peers, options);
     });
   }
-  test('the block client tells what QEMU refuses, and a disk that is read-only', async (context) => {
+  test('the block client does not write to a disk that is read-only', async (context) => {
     await readOnly(context, peers);
   });
   test('the block client hears that QEMU has died, and its requests end', async (context) => {
