@@ -75,14 +75,22 @@ if (search.peers === undefined) {
     test(`a guest's load outlives restarts of a ${host} server, which outlives QEMU`, (context) =>
       restartAndKill(context, peers, host));
   }
+  test('a guest uses a disk whose server connects to a QEMU that listens', (context) =>
+    useListeningQemu(context, peers));
 }
 
-async function useDisk(context: TestContext, peers: Peers, setting: Setting): Promise<void> {
+/** An empty image in a folder that is gone after the test. */
+function newDisk(context: TestContext): { readonly folder: string; readonly image: string } {
   const folder = mkdtempSync('/tmp/vhost-user-guest-'); // what QEMU 11 sees is /tmp
   context.after(() => rmSync(folder, { recursive: true, force: true }));
   const image = join(folder, 'disk.img');
   writeFileSync(image, '');
   truncateSync(image, IMAGE_BYTES);
+  return { folder, image };
+}
+
+async function useDisk(context: TestContext, peers: Peers, setting: Setting): Promise<void> {
+  const { folder, image } = newDisk(context);
   const fixedImage = join(folder, 'fixed.img');
   const fixedBytes = randomBytes(READ_ONLY_MIB * MIB);
   writeFileSync(fixedImage, fixedBytes);
@@ -138,11 +146,7 @@ async function restartAndKill(
   peers: Peers,
   host: 'native' | 'posix',
 ): Promise<void> {
-  const folder = mkdtempSync('/tmp/vhost-user-guest-');
-  context.after(() => rmSync(folder, { recursive: true, force: true }));
-  const image = join(folder, 'disk.img');
-  writeFileSync(image, '');
-  truncateSync(image, IMAGE_BYTES);
+  const { folder, image } = newDisk(context);
   const socketPath = join(folder, 'disk.sock');
   const start = (): Promise<TestProgram> =>
     startBlkServer({ peers, image, socketPath, queues: 2, host });
@@ -183,6 +187,27 @@ async function restartAndKill(
   const file = `driver=file,filename=${image}`;
   await runProgram([...peers.qemuImg, 'compare', '--image-opts', options, file]);
   await stopServer(server);
+}
+
+async function useListeningQemu(context: TestContext, peers: Peers): Promise<void> {
+  const { folder, image } = newDisk(context);
+  const socketPath = join(folder, 'qemu.sock');
+  const options = ['--threads', '2'];
+  const served = { peers, image, socketPath, queues: 2, serial: SERIAL, connect: true, options };
+  const server = await startBlkServer(served);
+  context.after(() => server.stop('SIGKILL'));
+  const facts = { serial: SERIAL, queues: 2, name: 'vda', bytes: IMAGE_BYTES, readOnly: false };
+  const guest = await runGuestOrThrow({
+    peers,
+    qemu: peers.qemu11,
+    folder,
+    disks: [{ socketPath, listen: true }],
+    script: scripts.PRELUDE + scripts.checkDisk(facts) + scripts.fioVerify('vda'),
+    memory: 'shm',
+  });
+  context.diagnostic(`${guest.seconds.toFixed(1)} s`);
+  await stopServer(server);
+  await scripts.verifyFio(peers, image, folder);
 }
 
 /** Does what the guest asks for by lines on its console. */

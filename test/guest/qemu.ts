@@ -25,6 +25,8 @@ export interface GuestDisk {
   readonly queues?: number;
   /** QEMU connects again, after so long, when the back-end has gone. Default: it does not. */
   readonly reconnectMs?: number;
+  /** QEMU makes the socket and waits for the back-end to connect. */
+  readonly listen?: boolean;
 }
 
 /** A guest and what it is to do. */
@@ -134,7 +136,9 @@ function machineOptions(memory: 'memfd' | 'shm'): readonly string[] {
 function diskOptions(disk: GuestDisk, index: number): readonly string[] {
   const queues = disk.queues ?? DEFAULTS.queues;
   const again = disk.reconnectMs === undefined ? '' : `,reconnect-ms=${disk.reconnectMs}`;
-  const chardev = ['-chardev', `socket,id=c${index},path=${disk.socketPath}${again}`];
+  const listen = disk.listen === true ? ',server=on,wait=on' : '';
+  const socket = `socket,id=c${index},path=${disk.socketPath}`;
+  const chardev = ['-chardev', `${socket}${again}${listen}`];
   if (disk.device !== 'generic') {
     return [...chardev, '-device', `vhost-user-blk-pci,chardev=c${index},num-queues=${queues}`];
   }

@@ -26,6 +26,8 @@ export interface BlkServerOptions {
   readonly serial?: string;
   /** `posix`: the command uses nothing that is Linux's own. */
   readonly host?: 'native' | 'posix';
+  /** Our command connects to the socket, which the front-end makes. */
+  readonly connect?: boolean;
   /** Further options of our command. */
   readonly options?: readonly string[];
   readonly logFile?: string;
@@ -34,7 +36,7 @@ export interface BlkServerOptions {
 /** Whether VHOST_USER_TEST_SERVER=qsd asks for the reference in place of our own command. */
 export const reference: boolean = process.env.VHOST_USER_TEST_SERVER === 'qsd';
 
-/** Starts a back-end and returns when its socket is there. Stop it by {@link stopServer}. */
+/** Starts a back-end; returns when its socket is there if it makes one. See {@link stopServer}. */
 export async function startBlkServer(options: BlkServerOptions): Promise<TestProgram> {
   const command = reference ? storageDaemonCommand(options) : ownCommand(options);
   const server = startProgram(command, {
@@ -42,7 +44,7 @@ export async function startBlkServer(options: BlkServerOptions): Promise<TestPro
     ...(options.logFile === undefined ? {} : { logFile: options.logFile }),
   });
   const deadline = performance.now() + START_MS_MAX;
-  while (!existsSync(options.socketPath)) {
+  while (options.connect !== true && !existsSync(options.socketPath)) {
     const late = performance.now() > deadline;
     if (late || !server.running) {
       await server.stop('SIGKILL');
@@ -85,6 +87,7 @@ function ownCommand(options: BlkServerOptions): string[] {
   const main = join(BUILD, 'src/cli/main.js');
   const command = [process.execPath, '--enable-source-maps', main, 'blk', options.image];
   command.push('--socket-path', options.socketPath, '--num-queues', String(options.queues ?? 1));
+  if (options.connect === true) command.push('--connect');
   if (options.readOnly === true) command.push('--read-only');
   if (options.serial !== undefined) command.push('--serial', options.serial);
   command.push(...(options.options ?? []));
