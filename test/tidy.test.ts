@@ -13,6 +13,7 @@ import { LAYERS, importFault, layerOf, resolveImport } from './support/layers.ts
 import { ROOT, filesIn, parse, readText, referencesOf } from './support/repository.ts';
 
 const COLUMNS_MAX = 100;
+const TEST_NAME_COLUMNS_MAX = 120;
 const FUNCTION_LINES_MAX = 70;
 const FILE_LINES_MAX = 500;
 
@@ -115,11 +116,16 @@ test('the library is silent: only the command line prints', () => {
   expectNone(faults);
 });
 
+/** What a line may be long; the name of a test is a sentence, which is not broken. */
+function columnsMax(text: string): number {
+  return /^\s*(it|test|describe)\(/.test(text) ? TEST_NAME_COLUMNS_MAX : COLUMNS_MAX;
+}
+
 test('no line is longer than 100 columns', () => {
   const faults = TYPESCRIPT.flatMap((file) =>
     readText(file)
       .split('\n')
-      .flatMap((text, i) => (text.length > COLUMNS_MAX ? [`${file}:${i + 1}`] : [])),
+      .flatMap((text, i) => (text.length > columnsMax(text) ? [`${file}:${i + 1}`] : [])),
   );
   expectNone(faults);
 });

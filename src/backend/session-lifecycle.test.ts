@@ -200,7 +200,8 @@ function startFrontend(socketPath: string, script: string): ChildProcess {
   const code = `
     import { MockFrontend } from ${JSON.stringify(modules.testing)};
     const frontend = await MockFrontend.connect(${JSON.stringify(socketPath)});
-    const guest = await frontend.bringUp({ queueSize: 1024, indirectMax: 4, memoryBytes: 64 << 20 });
+    const memoryBytes = 64 << 20;
+    const guest = await frontend.bringUp({ queueSize: 1024, indirectMax: 4, memoryBytes });
     const { driver } = guest.queue(0);
     ${script}
     guest.queue(0).publish();

@@ -28,7 +28,8 @@ export function completionScript(program: Command, shell: (typeof SHELLS)[number
 function bashScript(program: Command): string {
   const commands = commandsOf(program);
   const cases = commands.map(bashCase);
-  const words = [...commands.map((command) => command.name()), 'help', '--help', '--version'];
+  const names = commands.map((command) => command.name()).join(' ');
+  const words = [names, 'help', '--help', '--version'];
   return `# bash completion for ${program.name()}
 _vhost_user() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD - 1]}" command='' i
@@ -45,7 +46,7 @@ _vhost_user() {
   esac
   case "$command" in
 ${cases.join('\n')}
-    help) COMPREPLY=($(compgen -W '${commands.map((each) => each.name()).join(' ')}' -- "$current")) ;;
+    help) COMPREPLY=($(compgen -W '${names}' -- "$current")) ;;
     '') COMPREPLY=($(compgen -W '${words.join(' ')}' -- "$current")) ;;
   esac
 }
@@ -76,7 +77,8 @@ function bashAnswer(values: Values): string {
   }
   // A line a file: names may have spaces. compopt (bash 4) quotes them and adds the slash of
   // folders.
-  return `compopt -o filenames 2>/dev/null; local IFS=$'\\n'; COMPREPLY=($(compgen -f -- "$current"))`;
+  const setUp = `compopt -o filenames 2>/dev/null; local IFS=$'\\n'`;
+  return `${setUp}; COMPREPLY=($(compgen -f -- "$current"))`;
 }
 
 function zshScript(program: Command): string {

@@ -35,10 +35,12 @@ const SYSTEMS: Readonly<Record<string, Pick<QemuHost, 'name' | 'accelerator'>>> 
 
 /** What to say where QEMU's packages lack vhost-user; paragraphs without line ends. */
 export const ELSEWHERE_NOTES: readonly string[] = [
-  "Packages of QEMU for macOS and the BSDs leave vhost-user out: build QEMU 10.2 with './configure " +
-    "--enable-vhost-user'. (QEMU 11.0 and 11.1 start no vhost-user device without eventfd.)",
-  'Its vhost-user-blk device is for Linux only. The generic device vhost-user-test-device-pci, which ' +
-    'QEMU has from 10.2 on, takes its place: virtio-id=2 is a disk, num_vqs is what --num-queues says.',
+  'Packages of QEMU for macOS and the BSDs leave vhost-user out: build QEMU 10.2 with ' +
+    "'./configure --enable-vhost-user'. (QEMU 11.0 and 11.1 start no vhost-user device " +
+    'without eventfd.)',
+  'Its vhost-user-blk device is for Linux only. The generic device vhost-user-test-device-pci, ' +
+    'which QEMU has from 10.2 on, takes its place: virtio-id=2 is a disk, num_vqs is what ' +
+    '--num-queues says.',
 ];
 
 /** The facts of a host. `canUse` tells whether a device file may be opened. */
@@ -65,12 +67,13 @@ export function qemuHost(
 /** The command line as its parts, to be joined by line continuations. */
 export function qemuBlkLines(host: QemuHost, disk: BlkAttachment): string[] {
   const cpu = host.accelerator === 'tcg' ? 'max' : 'host';
+  const processor = `-accel ${host.accelerator} -cpu ${cpu}`;
   const queues = String(disk.queueCount);
   const device = host.complete
     ? `vhost-user-blk-pci,chardev=disk,num-queues=${queues}`
     : `vhost-user-test-device-pci,chardev=disk,virtio-id=2,num_vqs=${queues},config_size=60`;
   return [
-    `${host.program} -machine ${host.machine},memory-backend=mem -accel ${host.accelerator} -cpu ${cpu} -m 1G`,
+    `${host.program} -machine ${host.machine},memory-backend=mem ${processor} -m 1G`,
     `-object ${host.memory},id=mem,size=1G,share=on`,
     `-chardev ${shellWord(`socket,id=disk,path=${disk.socketPath.replaceAll(',', ',,')}`)}`,
     `-device ${device}`,

@@ -87,8 +87,8 @@ function checkedSocket(fd: number, what: string): number {
   const found = kind === 'other' ? 'not open' : `a ${kind}${device}`;
   throw new VhostUserError(
     'ERR_VHU_NO_SOCKET',
-    `${what} is ${found}: a Unix socket is needed, listening or connected, that the parent process ` +
-      'has left open for this one',
+    `${what} is ${found}: a Unix socket is needed, listening or connected, that the parent ` +
+      'process has left open for this one',
   );
 }
 

@@ -30,5 +30,6 @@ export function traceLine(message: unknown): string | null {
   if (!('bytes' in message && message.bytes instanceof Uint8Array)) return null;
   const { bytes } = message;
   const payload = bytes.subarray(HEADER.SIZE);
-  return `-> ${formatMessage('frontend', { ...decodeHeader('frontend', bytes), payload, fds: [] })}`;
+  const header = decodeHeader('frontend', bytes);
+  return `-> ${formatMessage('frontend', { ...header, payload, fds: [] })}`;
 }

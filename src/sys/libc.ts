@@ -147,7 +147,8 @@ export const epollWait: NumberFunction | null = find(
 );
 export const kqueue: NumberFunction | null = find('int kqueue()');
 export const kevent: NumberFunction | null = find(
-  'int kevent(int kq, uintptr_t changes, int nchanges, uintptr_t events, int nevents, uintptr_t timeout)',
+  'int kevent(int kq, uintptr_t changes, int nchanges, uintptr_t events, int nevents, ' +
+    'uintptr_t timeout)',
 );
 
 /**

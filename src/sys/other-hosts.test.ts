@@ -188,7 +188,7 @@ describe('the facilities of other hosts', { skip }, () => {
          const zero = new Uint8Array(sys.viewMemory(mapping.address, 65536)).every((b) => b === 0);
          mapping.unmap();
          sys.closeFd(fd);
-         const names = readdirSync('/dev/shm').filter((name) => name.startsWith('vhu'));
+         const names = readdirSync('/dev/shm').filter((name) => name.startsWith('vhu.'));
          console.log(JSON.stringify({ kind: sys.sharedMemoryKind(), zero, names,
            leaked: sys.openFdCount() - before }));`,
         mode,
@@ -207,7 +207,8 @@ describe('the facilities of other hosts', { skip }, () => {
        const { notifier } = sys.createNotifier();
        let text;
        try { sys.isListening(notifier.fd); } catch (error) { text = error.message; }
-       console.log(JSON.stringify({ text, fds: [listener, client, server, a].map(sys.isListening) }));`,
+       const fds = [listener, client, server, a].map(sys.isListening);
+       console.log(JSON.stringify({ text, fds }));`,
       'native',
     ) as { text: string };
     const { text, ...rest } = result;

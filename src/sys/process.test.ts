@@ -269,7 +269,10 @@ describe('the end of a process', () => {
     it(`is kept off by a watch, by ${name}`, async () => {
       const { code, out } = await run(
         `${start}
-         const watch = watcher.watch(consumer.fd, 1, () => { console.log('fired'); watch.close(); });
+         const watch = watcher.watch(consumer.fd, 1, () => {
+           console.log('fired');
+           watch.close();
+         });
          setTimeout(() => undefined, 1);
          const { spawn } = await import('node:child_process');
          spawn('/bin/sh', ['-c', 'sleep 0.3; printf AAAAAAAA >&3'],
@@ -288,7 +291,8 @@ describe('another user', { skip: root }, () => {
     chmodSync(folder, 0o755);
     const listener = listenUnix(path, { mode: 0o600 });
     const { code, out } = await run(
-      `try { sys.listenUnix(${JSON.stringify(path)}); } catch (error) { console.log(error.message); }`,
+      `try { sys.listenUnix(${JSON.stringify(path)}); }
+       catch (error) { console.log(error.message); }`,
       { uid: NOBODY },
     );
     closeFd(listener);

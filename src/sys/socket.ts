@@ -217,8 +217,8 @@ function removeDeadSocket(path: string): void {
     if (errno === EACCES) {
       throw new VhostUserError(
         'ERR_VHU_SOCKET_PATH',
-        `socket path ${path}: a socket is there that this user may not connect to, so whether it is ` +
-          'in use is not known: remove it or choose another path',
+        `socket path ${path}: a socket is there that this user may not connect to, so whether it ` +
+          'is in use is not known: remove it or choose another path',
       );
     }
     throw new VhostUserError(

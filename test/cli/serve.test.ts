@@ -324,7 +324,8 @@ test('when one device cannot be started, none is left behind', async () => {
 
 test('it serves without stdin, stdout and stderr', async () => {
   const path = newSocketPath();
-  const script = `exec '${process.execPath}' '${PROGRAM_FILE}' blk '${image}' --socket-path '${path}' <&- >&- 2>&-`;
+  const program = `'${process.execPath}' '${PROGRAM_FILE}'`;
+  const script = `exec ${program} blk '${image}' --socket-path '${path}' <&- >&- 2>&-`;
   const child = spawn('/bin/sh', ['-c', script], { stdio: 'ignore' });
   const ended = new Promise<number | null>((resolve) => {
     child.on('close', resolve);

@@ -68,7 +68,8 @@ export async function checkCoverage(report: (check: Check) => void): Promise<voi
     covered += lines?.covered ?? 0;
   }
   const percent = (100 * covered) / Math.max(1, total);
-  const found = `${percent.toFixed(1)} % of ${total} lines have run, see ${relative(ROOT, REPORT)}/`;
+  const place = `${relative(ROOT, REPORT)}/`;
+  const found = `${percent.toFixed(1)} % of ${total} lines have run, see ${place}`;
   const worst = rows
     .filter(({ lines }) => lines !== undefined && lines.pct < LINES_PERCENT_MIN)
     .map(({ file, lines }) => `${(lines?.pct ?? 0).toFixed(1).padStart(5)} %  ${file}`)

@@ -35,7 +35,10 @@ const ECHO = `
         if (text === 'fail') throw new Error('the device had enough');
         if (text === 'exit') { context.log('warn', 'leaving'); process.exit(3); }
         if (text === 'later') {
-          context.reactor.after(20, () => { queue.push(chain, chain.copyToWritable(0, bytes)); context.flush(); });
+          context.reactor.after(20, () => {
+            queue.push(chain, chain.copyToWritable(0, bytes));
+            context.flush();
+          });
           continue;
         }
         queue.push(chain, chain.copyToWritable(0, bytes));

@@ -29,8 +29,8 @@ export function addRunCommand(program: Command): Command {
     .command('run')
     .summary('serve several devices of a configuration file')
     .description(
-      'Serves the devices of a YAML (or JSON) file in one process. Relative paths in the file begin ' +
-        'at its folder.',
+      'Serves the devices of a YAML (or JSON) file in one process. Relative paths in the file ' +
+        'begin at its folder.',
     )
     .addArgument(new Argument('[CONFIG]', 'the configuration file'))
     .showHelpAfterError(`Try '${HELP}'.`)

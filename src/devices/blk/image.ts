@@ -95,7 +95,7 @@ function lock(path: string, fd: number, writable: boolean): void {
   if (lockImage(fd, { exclusive: writable })) return;
   throw new VhostUserError(
     'ERR_VHU_BLK_LOCKED',
-    `${path}: another process uses it${writable ? '' : ' for writing'}: two writers would ruin the ` +
-      "guests' file systems (--no-lock serves it all the same)",
+    `${path}: another process uses it${writable ? '' : ' for writing'}: two writers would ruin ` +
+      "the guests' file systems (--no-lock serves it all the same)",
   );
 }
