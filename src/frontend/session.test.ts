@@ -8,6 +8,7 @@ import { describe, it } from 'node:test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { VhostUserError } from '../util/index.ts';
 import {
   BACKEND,
   FRONTEND,
@@ -130,6 +131,19 @@ describe('FrontendSession', () => {
       assert.deepEqual(disk.configWrites, [{ offset: CONFIG.writeback, bytes: Uint8Array.of(1) }]);
       await assert.rejects(session.writeConfig(0, Uint8Array.of(1)), { code: 'ERR_VHU_REFUSED' });
       await assert.rejects(session.readConfig(250, 7), { code: 'ERR_VHU_CONFIG_RANGE' });
+      await session.barrier();
+    });
+  });
+
+  it('hears that the back-end found a fault in a ring, and the session goes on', async () => {
+    let onError: (error: VhostUserError) => void = () => undefined;
+    const error = new Promise<VhostUserError>((resolve) => (onError = resolve));
+    await withDisk({}, { onError: (each) => onError(each) }, async (session) => {
+      const queue = await session.startQueue({ index: 0, size: 8 });
+      queue.ring.addChain([{ gpa: 0, lengthBytes: 16 }], [], 0); // no memory there
+      queue.publish();
+      assert.equal((await error).code, 'ERR_VHU_QUEUE_ERROR');
+      assert.match((await error).message, /^queue 0: /);
       await session.barrier();
     });
   });
@@ -299,6 +313,27 @@ describe('FrontendSession with a back-end in trouble', () => {
     await peer.close();
   });
 
+  it('replies about something else than what was asked are refused', async () => {
+    const offered = { features: BIT_30, protocolFeatures: protocolFeatures('CONFIG') };
+    const peer = scripted(offered, (name) => {
+      if (name === 'GET_VRING_BASE') return Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
+      if (name === 'GET_CONFIG') return Uint8Array.of(...u64(3n << 32n), 0, 0, 0, 0, 1, 2, 3);
+      return 'agree';
+    });
+    const session = await FrontendSession.open({ fd: peer.peerFd });
+    const queue = await session.startQueue({ index: 0, size: 8 });
+    await assert.rejects(session.stopQueue(queue), {
+      code: 'ERR_VHU_REPLY',
+      message: /asked about queue 0, the answer is about queue 1/,
+    });
+    await assert.rejects(session.readConfig(0, 4), {
+      code: 'ERR_VHU_REPLY',
+      message: /asked for 4 bytes, got 3/,
+    });
+    await session.close();
+    await peer.close();
+  });
+
   it('what is asked after the end is told what the end was', async () => {
     const peer = scripted({ features: 0n });
     const session = await FrontendSession.open({ fd: peer.peerFd });
@@ -360,14 +395,17 @@ describe('BackendChannel', () => {
     };
     await ask(BACKEND.VRING_HOST_NOTIFIER_MSG, true);
     assert.deepEqual((await backend.receive()).payload, u64(1n));
+    const state = { index: 0, num: 0 };
+    await backend.sendBytes(encodeMessage('backend', BACKEND.VRING_CALL, 'vringState', state));
     await ask(BACKEND.CONFIG_CHANGE_MSG, true);
     assert.deepEqual((await backend.receive()).payload, u64(0n));
     await ask(BACKEND.CONFIG_CHANGE_MSG, false);
     await ask(77, true);
     assert.equal((await backend.receive()).request, 77);
     assert.equal(changes, 2);
-    assert.equal(errors.length, 2);
-    assert.match(errors[1] as string, /message 77/);
+    assert.equal(errors.length, 3);
+    assert.match(errors[1] as string, /VRING_CALL from the back-end: this front-end did not offer/);
+    assert.match(errors[2] as string, /message 77/);
     await session.barrier();
     await session.close();
     assert.match(await backend.expectClosed(), /ended/);

@@ -16,6 +16,7 @@ import type { Frame } from '../../protocol/index.ts';
 import { startBackend } from '../../backend/index.ts';
 import type { Backend } from '../../backend/index.ts';
 import { MockBackend, RamDisk, expectNoLeak, holdings } from '../../testing/index.ts';
+import type { MockAnswer } from '../../testing/index.ts';
 import { BlkClient } from './client.ts';
 import type { BlkClientOptions } from './client.ts';
 import { BLK_FEATURE, BLK_STATUS, BLK_TYPE } from './layout.ts';
@@ -50,13 +51,15 @@ function pattern(length: number, seed: number): Uint8Array {
 }
 
 /** A back-end that has 1 MiB, and never looks at a ring. */
-function mockDisk(hear: (name: string, frame: Frame) => void = () => undefined): MockBackend {
+function mockDisk(
+  script: (name: string, frame: Frame) => MockAnswer | undefined = () => undefined,
+): MockBackend {
   return new MockBackend({
     features: virtioFeatures('VERSION_1', 'PROTOCOL_FEATURES'),
     protocolFeatures: protocolFeatures('CONFIG', 'REPLY_ACK'),
     script: (name, frame) => {
-      hear(name, frame);
-      if (name !== 'GET_CONFIG') return 'agree';
+      const answer = script(name, frame);
+      if (answer !== undefined || name !== 'GET_CONFIG') return answer ?? 'agree';
       frame.payload[13] = 8; // the second byte of the capacity
       return frame.payload;
     },
@@ -299,6 +302,28 @@ describe('BlkClient', () => {
     await expectNoLeak(before);
   });
 
+  it('takes what there is of a configuration space that ends early', async () => {
+    const asked: number[] = [];
+    const backend = mockDisk((name, frame) => {
+      if (name !== 'GET_CONFIG') return undefined;
+      asked.push(frame.payload.length - 12);
+      return frame.payload.length > 12 + 8 ? new Uint8Array(0) : undefined;
+    });
+    const client = await BlkClient.fromFd(backend.peerFd);
+    assert.deepEqual(asked, [60, 36, 24, 8]);
+    assert.equal(client.sizeBytes, MIB);
+    await client.close();
+    await backend.close();
+  });
+
+  it('a back-end that tells nothing of its configuration is no block device', async () => {
+    const before = holdings();
+    const backend = mockDisk((name) => (name === 'GET_CONFIG' ? new Uint8Array(0) : undefined));
+    await assert.rejects(BlkClient.fromFd(backend.peerFd), { code: 'ERR_VHU_BLK_CONFIG' });
+    await backend.close();
+    await expectNoLeak(before);
+  });
+
   it('a device that lies about a ring ends the session', async () => {
     const before = holdings();
     let usedHva = 0; // the front-end's address is ours, in one process
@@ -306,6 +331,7 @@ describe('BlkClient', () => {
     const backend = mockDisk((name, { payload, fds }) => {
       if (name === 'SET_VRING_ADDR') usedHva = Number(Buffer.from(payload).readBigUInt64LE(16));
       if (name === 'SET_VRING_CALL') call = new Notifier(fds.shift() as number);
+      return undefined;
     });
     const errors: string[] = [];
     const onError = (error: VhostUserError): void => void errors.push(error.code);

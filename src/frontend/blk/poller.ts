@@ -173,11 +173,6 @@ export class BlkPoller {
     return this.#ring.enableInterrupts();
   }
 
-  /** Gives up what the device still holds, once it is gone: calls `onSlot` for each request. */
-  abandon(onSlot: (slot: number) => void): void {
-    this.#ring.abandon(onSlot);
-  }
-
   /** Closes the kick fd; may be called again. The memory and the queue are the session's. */
   close(): void {
     this.#kick.close();
