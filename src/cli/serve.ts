@@ -243,8 +243,11 @@ class Server {
       if (line.tick(performance.now())) log.refresh();
     }, STATUS_INTERVAL_MS);
     timer.unref();
+    const redraw = (): void => log.refresh();
+    process.stderr.on('resize', redraw);
     const hide = (): void => {
       clearInterval(timer);
+      process.stderr.off('resize', redraw);
       log.setOverlay(null);
       process.off('exit', hide);
     };
