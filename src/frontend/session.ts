@@ -74,7 +74,10 @@ export interface FrontendSessionOptions {
   readonly onConfigChange?: () => void;
   /** Something went wrong that does not end the session: a ring's error, a request we refuse. */
   readonly onError?: (error: VhostUserError) => void;
-  /** The session has ended: by an error, or null after `close`. Called once. */
+  /**
+   * The session has ended, also while it was opened: by an error (it still has to be closed, which
+   * frees the memory), or null after `close`. Called once.
+   */
   readonly onEnd?: (error: VhostUserError | null) => void;
 }
 

@@ -42,7 +42,7 @@ export interface BlkClientOptions {
   readonly onResize?: (sizeBytes: number) => void;
   /** Something went wrong that does not end the session. */
   readonly onError?: (error: VhostUserError) => void;
-  /** The session has ended: by an error, or null after `close`. */
+  /** The session has ended: by an error (it still has to be closed), or null after `close`. */
   readonly onEnd?: (error: VhostUserError | null) => void;
 }
 
