@@ -18,11 +18,32 @@ describe('the polling window', () => {
     const window = new PollWindow(32);
     for (let i = 0; i < 10; i++) window.slept(1_000_000);
     const seen: number[] = [];
-    for (let i = 0; i < 6; i++) {
+    for (let i = 0; i < 5; i++) {
       window.slept(20);
       seen.push(window.us);
     }
-    assert.deepEqual(seen, [4, 8, 16, 32, 32, 32]);
+    assert.deepEqual(seen, [4, 8, 16, 32, 32]);
+  });
+
+  it('rests when long polls are in vain and the sleeps after them short, and tries again', () => {
+    const window = new PollWindow(32);
+    const rests: number[] = [];
+    for (let i = 0, length = 0; rests.length < 9; i++) {
+      window.slept(5); // the other side works only while this one sleeps
+      if (window.us === 0) length++;
+      else if (length > 0) rests.push(length);
+      if (window.us > 0) length = 0;
+    }
+    assert.deepEqual(rests, [17, 33, 65, 129, 257, 513, 1025, 1025, 1025]);
+  });
+
+  it('polls on when a poll catches something now and then', () => {
+    const window = new PollWindow(32);
+    for (let i = 0; i < 100; i++) {
+      window.slept(5);
+      window.caught();
+      assert.equal(window.us, 32);
+    }
   });
 
   it('never polls with a limit of 0', () => {

@@ -87,7 +87,10 @@ export class WorkerLoop {
     bump(this.#counters, COUNTER.polls);
     const startUs = monotonicUs();
     for (let polls = 1; ; polls++) {
-      if (this.#rings.hasWork() || this.#reactor.hasWork() || this.#orderWaits()) return true;
+      if (this.#rings.hasWork() || this.#reactor.hasWork() || this.#orderWaits()) {
+        this.#window.caught();
+        return true;
+      }
       if (polls % POLLS_PER_CLOCK === 0 && monotonicUs() - startUs >= windowUs) return false;
     }
   }
