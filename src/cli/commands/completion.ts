@@ -17,8 +17,8 @@ export function addCompletionCommand(program: Command): Command {
     .summary('print a script that completes the command line')
     .description(
       'Prints a completion script. In ~/.bashrc: eval "$(vhost-user completion bash)"; in ' +
-        '~/.zshrc after compinit: eval "$(vhost-user completion zsh)"; in ~/.config/fish/config.fish: ' +
-        'vhost-user completion fish | source',
+        '~/.zshrc after compinit: eval "$(vhost-user completion zsh)"; in ' +
+        '~/.config/fish/config.fish: vhost-user completion fish | source',
     )
     .addArgument(new Argument('<SHELL>', 'the shell').choices(SHELLS))
     .showHelpAfterError("Try 'vhost-user completion --help'.")

@@ -17,8 +17,8 @@ export function addDescriptionCommand(program: Command): Command {
     .summary('print the description file of a device')
     .description(
       'Prints the JSON file by which management software such as libvirt finds a device. Put it ' +
-        'into /usr/share/qemu/vhost-user, /etc/qemu/vhost-user or ~/.config/qemu/vhost-user, under ' +
-        'a name such as 50-vhost-user-blk.json.',
+        'into /usr/share/qemu/vhost-user, /etc/qemu/vhost-user or ~/.config/qemu/vhost-user, ' +
+        'under a name such as 50-vhost-user-blk.json.',
     )
     .addArgument(new Argument('<DEVICE>', 'the device').choices(Object.keys(CAPABILITIES)))
     .option('--binary <PATH>', 'the program to start (default: where this one is installed)')
