@@ -98,7 +98,9 @@ const config = fc.record({
   flags: fc.nat(2),
   bytes: fc.uint8Array({ maxLength: 64 }),
 });
-/** Any message with any bytes, of which most are refused; but not the one that the test waits for. */
+/**
+ * Any message with any bytes, of which most are refused; but not the one that the test waits for.
+ */
 const noise: fc.Arbitrary<Message> = fc
   .tuple(
     fc.constantFrom(...FRONTEND_MESSAGES.filter(({ id }) => id !== FRONTEND.GET_QUEUE_NUM)),

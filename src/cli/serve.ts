@@ -2,8 +2,8 @@
  * Serving devices until a signal, or until there is nothing left to serve.
  *
  * SIGTERM and SIGINT end everything at once and remove the sockets; a second one does not wait for
- * requests that are still on their way. SIGHUP has the devices look again at what they serve, such as
- * the size of an image.
+ * requests that are still on their way. SIGHUP has the devices look again at what they serve, such
+ * as the size of an image.
  *
  * @module
  */
