@@ -62,6 +62,12 @@ async function withDisk(
   await expectNoLeak(before);
 }
 
+async function until(happened: () => boolean): Promise<void> {
+  for (let i = 0; i < 500 && !happened(); i++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
 /** Each sector is filled with its number, modulo 251. */
 function content(): Uint8Array {
   return Uint8Array.from({ length: SECTORS * 512 }, (_, i) => (i >> 9) % 251);
@@ -263,6 +269,7 @@ describe('a request', () => {
               statuses.push((await queue.exchange(request, [1])).written[0] as number);
             }
             assert.deepEqual(statuses, [OK, IOERR, IOERR, IOERR], engine);
+            await until(() => logs.length > 0); // a line comes by way of the main thread
             assert.match(logs.join('\n'), /write at byte \d+: ENOSPC/);
             assert.equal(backend.counter(COUNTER.ioErrors), 3);
             const next = await queue.exchange([header(VIRTIO_BLK_T.IN, 5)], [512, 1]);
