@@ -37,9 +37,11 @@ export async function serveOneBlk(
 
 /** The log of a serving command; it ends the program when its terminal is gone. */
 export function openLog(level: LogLevel, format: LogFormat): Log {
-  // A terminal that was closed leaves nobody who could end the program by Ctrl-C.
+  // Asked now: once the terminal is gone, nothing tells that there was one.
+  const onTerminal = process.stderr.isTTY;
   const onGone = (): void => {
-    if (process.stdin.isTTY) process.kill(process.pid, 'SIGTERM');
+    // A terminal that was closed leaves nobody who could end the program by Ctrl-C.
+    if (onTerminal) process.kill(process.pid, 'SIGTERM');
   };
   return createLog({ level, format, onGone });
 }
