@@ -246,5 +246,8 @@ test('the page of errors has every code of the sources, and no other', () => {
   const documented = new Set(page.match(/(?<=^\| )`ERR_VHU_[A-Z_]+`/gm) ?? []);
   const plain = (codes: Set<string>): string[] =>
     [...codes].map((code) => code.replaceAll(/['`]/g, '')).sort();
-  assert.deepEqual(plain(documented), plain(used));
+  const [wanted, found] = [plain(used), plain(documented)];
+  const missing = wanted.filter((code) => !found.includes(code));
+  const surplus = found.filter((code) => !wanted.includes(code));
+  assert.deepEqual({ missing, surplus }, { missing: [], surplus: [] });
 });
