@@ -34,6 +34,7 @@ export type BackendAddress =
   | { readonly kind: 'fd'; readonly fd: number };
 
 const CONNECT_RETRY_MS = 200;
+const ACCEPT_RETRY_MS = 200;
 
 /**
  * Serves a device.
@@ -174,6 +175,9 @@ export class Backend {
       fd = acceptUnix(this.#listenFd);
     } catch (error) {
       this.#events.log?.('error', errorMessage(error));
+      // Whoever waits goes on waiting, and is announced again at once: not before a while.
+      this.#listenWatch?.setEvents(0);
+      this.#retry = setTimeout(() => this.#listenWatch?.setEvents(READABLE), ACCEPT_RETRY_MS);
       return;
     }
     if (fd >= 0) this.#begin(fd);

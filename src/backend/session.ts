@@ -73,6 +73,9 @@ export class Session {
       strayFds: (count) => {
         this.#log(`${String(count)} file descriptors came in the middle of a message: closed`);
       },
+      droppedFds: () => {
+        this.#log('the host dropped file descriptors of a message: too many are open (ulimit -n)');
+      },
       end: (error) => this.#end(error),
     });
   }

@@ -39,6 +39,8 @@ export interface ChannelHandlers {
   frame(frame: Frame): Promise<void> | undefined;
   /** Fds came with a later byte of a message than its first; they were closed. */
   strayFds?(count: number): void;
+  /** The host has dropped fds of a message: this process has too many open. */
+  droppedFds?(): void;
   /**
    * The peer went away, or broke the framing: the last call. `error` is null for an orderly end.
    */
@@ -148,6 +150,7 @@ export class SocketChannel {
         this.#end(this.#endReason(-count));
         return;
       }
+      if (this.#received.truncated) this.#handlers.droppedFds?.();
       this.#take(room.subarray(0, count));
     }
   }

@@ -1,0 +1,113 @@
+/**
+ * A back-end that has no fd left: in a process of its own, with a limit that is soon reached.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createNotifier } from '../sys/index.ts';
+import { MockFrontend } from '../testing/index.ts';
+
+const ENDING = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
+const TESTING = new URL(`../testing/index${ENDING}`, import.meta.url).href;
+const FDS_MAX = 200;
+
+/** Serves an echo, and takes all fds, or gives them back, when it is told to. */
+const PROGRAM = `
+  import { closeSync, openSync } from 'node:fs';
+  import { EchoDevice, TestBackend } from ${JSON.stringify(TESTING)};
+  const served = await TestBackend.start(new EchoDevice());
+  const held = [];
+  const take = () => {
+    try {
+      for (;;) held.push(openSync('/dev/null'));
+    } catch {}
+  };
+  const tell = () => process.send({ path: served.socketPath, held: held.length, log: served.report.log });
+  process.on('message', (order) => {
+    if (order === 'end') return void served.close().then(() => process.disconnect());
+    if (order === 'take') take();
+    else for (const fd of held.splice(0)) closeSync(fd);
+    tell();
+  });
+  tell();
+`;
+
+interface Told {
+  readonly path: string;
+  readonly held: number;
+  readonly log: readonly string[];
+}
+
+let child: ChildProcess;
+let path = '';
+
+function told(): Promise<Told> {
+  return new Promise((resolve, reject) => {
+    child.once('message', (message) => resolve(message as Told));
+    child.once('exit', () => reject(new Error('the back-end ended by itself')));
+  });
+}
+
+function order(what: 'take' | 'give back'): Promise<Told> {
+  const answer = told();
+  child.send(what);
+  return answer;
+}
+
+before(async () => {
+  const shell = `ulimit -n ${String(FDS_MAX)}; exec "$0" --input-type=module -e "$1"`;
+  child = spawn('sh', ['-c', shell, process.execPath, PROGRAM], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  path = (await told()).path;
+});
+
+after(async () => {
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  child.send('end');
+  await ended;
+});
+
+describe('a back-end without a free fd', () => {
+  it('refuses a message whose fd the host has dropped, says so, and goes on', async () => {
+    const frontend = await MockFrontend.connect(path);
+    const { notifier, consumer } = createNotifier();
+    const fds = [notifier.fd];
+    try {
+      await frontend.negotiate();
+      assert.equal(await frontend.ack('SET_VRING_CALL', { value: 0n }, { fds }), 0n);
+      assert.ok((await order('take')).held > 0);
+      assert.notEqual(await frontend.ack('SET_VRING_CALL', { value: 1n }, { fds }), 0n);
+      assert.equal(await frontend.ack('SET_VRING_KICK', { value: 1n | 0x100n }), 0n);
+      const { log } = await order('give back');
+      assert.match(log.at(-1) ?? '', /dropped file descriptors .*ulimit -n/);
+      assert.equal(await frontend.ack('SET_VRING_CALL', { value: 1n }, { fds }), 0n);
+    } finally {
+      frontend.close();
+      notifier.close();
+      consumer.close();
+    }
+  });
+
+  it('lets a front-end wait without a busy loop, and serves it once there is one', async () => {
+    await sleep(50); // the session before has ended
+    const { log: before } = await order('take');
+    const frontend = await MockFrontend.connect(path);
+    try {
+      await frontend.send('GET_FEATURES');
+      await sleep(500);
+      await frontend.expectSilence(1);
+      const { log } = await order('give back');
+      const lines = log.slice(before.length).filter((line) => line.includes('accept'));
+      assert.ok(lines.length >= 1 && lines.length <= 5, `${String(lines.length)} lines`);
+      assert.match(lines[0] ?? '', /ulimit -n/);
+      assert.equal((await frontend.receive()).request, 1);
+    } finally {
+      frontend.close();
+    }
+  });
+});
