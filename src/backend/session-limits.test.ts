@@ -15,7 +15,7 @@ const ENDING = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
 const TESTING = new URL(`../testing/index${ENDING}`, import.meta.url).href;
 const FDS_MAX = 200;
 
-/** Serves an echo, and takes all fds, or gives them back, when it is told to. */
+/** Serves an echo, and takes all fds but some, or gives them back, when it is told to. */
 const PROGRAM = `
   import { closeSync, openSync } from 'node:fs';
   import { EchoDevice, TestBackend } from ${JSON.stringify(TESTING)};
@@ -29,8 +29,10 @@ const PROGRAM = `
   const tell = () => process.send({ path: served.socketPath, held: held.length, log: served.report.log });
   process.on('message', (order) => {
     if (order === 'end') return void served.close().then(() => process.disconnect());
-    if (order === 'take') take();
-    else for (const fd of held.splice(0)) closeSync(fd);
+    if (typeof order === 'number') {
+      take();
+      for (let i = 0; i < order; i++) closeSync(held.pop());
+    } else for (const fd of held.splice(0)) closeSync(fd);
     tell();
   });
   tell();
@@ -47,12 +49,17 @@ let path = '';
 
 function told(): Promise<Told> {
   return new Promise((resolve, reject) => {
-    child.once('message', (message) => resolve(message as Told));
-    child.once('exit', () => reject(new Error('the back-end ended by itself')));
+    const ended = (): void => reject(new Error('the back-end ended by itself'));
+    child.once('exit', ended);
+    child.once('message', (message) => {
+      child.off('exit', ended);
+      resolve(message as Told);
+    });
   });
 }
 
-function order(what: 'take' | 'give back'): Promise<Told> {
+/** @param what `give back`, or how many fds are to be left */
+function order(what: number | 'give back'): Promise<Told> {
   const answer = told();
   child.send(what);
   return answer;
@@ -80,7 +87,7 @@ describe('a back-end without a free fd', () => {
     try {
       await frontend.negotiate();
       assert.equal(await frontend.ack('SET_VRING_CALL', { value: 0n }, { fds }), 0n);
-      assert.ok((await order('take')).held > 0);
+      assert.ok((await order(0)).held > 0);
       assert.notEqual(await frontend.ack('SET_VRING_CALL', { value: 1n }, { fds }), 0n);
       assert.equal(await frontend.ack('SET_VRING_KICK', { value: 1n | 0x100n }), 0n);
       const { log } = await order('give back');
@@ -93,9 +100,34 @@ describe('a back-end without a free fd', () => {
     }
   });
 
+  for (const left of [0, 1, 2, 3]) {
+    it(`refuses to start a ring with ${String(left)} fds left, and starts it later`, async () => {
+      await sleep(50); // the session before has ended
+      const frontend = await MockFrontend.connect(path);
+      const guest = await frontend.bringUp();
+      try {
+        await guest.stopQueue(0);
+        const { kick } = guest.queue(0).raw.peerFds;
+        const start = (): Promise<bigint> =>
+          frontend.ack('SET_VRING_KICK', { value: 0n }, { fds: [kick] });
+        await order(left);
+        // The kick, and the runner's copies of call and err.
+        assert.equal((await start()) === 0n, left === 3);
+        await guest.stopQueue(0);
+        await order('give back');
+        assert.equal(await start(), 0n);
+        const { written } = await guest.queue(0).exchange([Buffer.from('hello')], [5]);
+        assert.equal(Buffer.from(written).toString(), 'hello');
+      } finally {
+        frontend.close();
+        guest.close();
+      }
+    });
+  }
+
   it('lets a front-end wait without a busy loop, and serves it once there is one', async () => {
     await sleep(50); // the session before has ended
-    const { log: before } = await order('take');
+    const { log: before } = await order(0);
     const frontend = await MockFrontend.connect(path);
     try {
       await frontend.send('GET_FEATURES');

@@ -98,6 +98,7 @@ export class SessionState {
   async startIfComplete(ring: Vring): Promise<void> {
     if (ring.started || !ring.complete) return;
     const placement = ring.placement(this.memory.regions);
+    const fds = ring.takeFds();
     ring.started = true;
     await this.runner.startRing({
       config: {
@@ -106,9 +107,7 @@ export class SessionState {
         availIndex: ring.availIndex,
         features: this.features,
       },
-      kickFd: ring.takeKickFd(),
-      callFd: ring.copyFd('callFd'),
-      errFd: ring.copyFd('errFd'),
+      ...fds,
       enabled: ring.enabled,
     });
   }

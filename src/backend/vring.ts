@@ -69,6 +69,21 @@ export class Vring {
     return typeof fd === 'number' ? dupFd(fd) : -1;
   }
 
+  /**
+   * The fds for the runner: the kick fd itself, and copies of the others.
+   * @throws SystemError when this process has no fd left; the ring is as before.
+   */
+  takeFds(): { readonly kickFd: number; readonly callFd: number; readonly errFd: number } {
+    const callFd = this.copyFd('callFd');
+    try {
+      const errFd = this.copyFd('errFd');
+      return { kickFd: this.takeKickFd(), callFd, errFd };
+    } catch (error) {
+      if (callFd >= 0) closeFd(callFd);
+      throw error;
+    }
+  }
+
   /** Closes all fds and forgets what the front-end said, but not whether the ring is enabled. */
   forget(): void {
     for (const which of ['kickFd', 'callFd', 'errFd'] as const) this.setFd(which, null);
