@@ -67,6 +67,7 @@ const BLK = z.strictObject({
   direct: flag.optional(),
   engine: z.enum(['auto', 'io_uring', 'pread']).optional(),
   'block-size': wholeNumber(LIMITS.blockBytes).optional(),
+  format: z.enum(['auto', 'raw']).optional(),
   discard: flag.optional(),
   lock: flag.optional(),
   'num-queues': wholeNumber(LIMITS.queueCount).optional(),
@@ -280,7 +281,7 @@ function checkPlaces(devices: readonly BlkInput[], faults: Faults): void {
 }
 
 function blkOptions(device: BlkInput, folder: string): BlkOptions {
-  const { serial, direct, engine, discard, lock, threads } = device;
+  const { serial, direct, engine, format, discard, lock, threads } = device;
   const readOnly = device['read-only'];
   const blockBytes = device['block-size'];
   const queueCount = device['num-queues'];
@@ -293,6 +294,7 @@ function blkOptions(device: BlkInput, folder: string): BlkOptions {
     ...(direct !== undefined && { direct }),
     ...(engine !== undefined && { engine }),
     ...(blockBytes !== undefined && { blockBytes }),
+    ...(format !== undefined && { format }),
     ...(discard !== undefined && { discard }),
     ...(lock !== undefined && { lock }),
     ...(queueCount !== undefined && { queueCount }),

@@ -74,7 +74,7 @@ function attachHint(address: BackendAddress, queueCount: number): string[] {
 }
 
 function blkOptions(image: string, options: BlkCommandOptions): BlkOptions {
-  const { readOnly, serial, direct, engine, blockSize, discard, lock } = options;
+  const { readOnly, serial, direct, engine, blockSize, format, discard, lock } = options;
   const { numQueues, queueSize, threads, pollUs } = options;
   return {
     image,
@@ -84,6 +84,7 @@ function blkOptions(image: string, options: BlkCommandOptions): BlkOptions {
     ...(serial !== undefined && { serial }),
     ...(direct !== undefined && { direct }),
     ...(engine !== undefined && { engine }),
+    ...(format !== undefined && { format }),
     ...(blockSize !== undefined && { blockBytes: blockSize }),
     ...(numQueues !== undefined && { queueCount: numQueues }),
     ...(queueSize !== undefined && { queueSize }),

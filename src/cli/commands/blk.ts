@@ -19,6 +19,7 @@ export interface BlkCommandOptions {
   readonly direct?: boolean;
   readonly engine?: 'auto' | 'io_uring' | 'pread';
   readonly blockSize?: number;
+  readonly format?: 'auto' | 'raw';
   readonly discard: boolean;
   readonly lock: boolean;
   readonly socketPath?: string;
@@ -85,6 +86,12 @@ function addImageOptions(command: Command): void {
         '--block-size <BYTES>',
         "the guest's logical block (default: the image's own)",
       ).argParser(wholeNumber(LIMITS.blockBytes)),
+    )
+    .addOption(
+      new Option(
+        '--format <NAME>',
+        'raw serves an image that looks like one of another format (default: auto, which refuses)',
+      ).choices(['auto', 'raw']),
     )
     .option('--no-discard', 'do not let the guest give space back')
     .option('--no-lock', 'do not lock the image against other programs');
