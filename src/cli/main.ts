@@ -64,7 +64,10 @@ function wantsDebug(words: readonly string[]): boolean {
 /** Ends the program with an error in words. */
 function fail(error: unknown): never {
   try {
-    process.stderr.write(errorText(PROGRAM, error, debug));
+    // A status line may be there, without an end.
+    const { isTTY } = process.stderr;
+    const start = isTTY && process.env.TERM !== 'dumb' ? '\r\x1b[K' : '';
+    process.stderr.write(start + errorText(PROGRAM, error, debug));
   } catch {
     // Nobody is there to read it.
   }

@@ -210,9 +210,13 @@ class Server {
       this.end();
     };
     const look = (): void => this.#served.forEach((served) => served.resize());
-    process.on('SIGTERM', end).on('SIGINT', end).on('SIGHUP', look);
+    // Closing removes a socket before it waits for anything: even a program that fails leaves none.
+    const abandon = (): void => {
+      for (const { backend } of this.#served) void backend?.close();
+    };
+    process.on('SIGTERM', end).on('SIGINT', end).on('SIGHUP', look).on('exit', abandon);
     return () => {
-      process.off('SIGTERM', end).off('SIGINT', end).off('SIGHUP', look);
+      process.off('SIGTERM', end).off('SIGINT', end).off('SIGHUP', look).off('exit', abandon);
     };
   }
 

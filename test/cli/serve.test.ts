@@ -341,6 +341,20 @@ test('it serves without stdin, stdout and stderr', async () => {
   }
 });
 
+test('a mistake of ours ends it with a text for people, and without its socket', async () => {
+  const path = newSocketPath();
+  const preload = `process.on('SIGUSR2', () => { throw new TypeError('boom'); });`;
+  const env = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(preload)}` };
+  const args = ['blk', image, '--socket-path', path, '--log-format', 'text'];
+  await withProgram(args, { env }, async (program) => {
+    await program.says(/listening on/);
+    const { code, stderr } = await program.end('SIGUSR2');
+    assert.equal(code, 1);
+    assert.match(stderr, /\nvhost-user: boom\nThis is a bug of vhost-user: please report it.*\n$/);
+    assert.ok(!existsSync(path));
+  });
+});
+
 test('it goes on when the reader of its log is gone', async () => {
   const path = newSocketPath();
   await withProgram(['blk', image, '--socket-path', path], {}, async (program) => {
