@@ -236,25 +236,51 @@ describe('a session whose memory is replaced while rings run', () => {
     assert.deepEqual(refused, []);
   });
 
-  it('waits for what is in flight in the old memory', async () => {
-    const { device } = served;
-    await served.session(async (frontend, keep) => {
-      const guest = keep(await frontend.bringUp());
-      const queue = guest.queue(0);
-      device.hold = true;
-      queue.driver.submit([Buffer.from('held')], [4]);
-      queue.publish();
-      while (device.heldCount === 0) await new Promise(setImmediate);
-      const { regions } = guest;
-      const replaced = frontend.ack('SET_MEM_TABLE', { regions }, { fds: [guest.shared.fd] });
-      await new Promise((resolve) => setTimeout(resolve, 30));
-      device.hold = false;
-      device.release();
-      assert.equal(await replaced, 0n);
-      const [done] = await queue.completions(1);
-      assert.equal(Buffer.from(done?.written ?? []).toString(), 'held');
-      await echo(guest, 0);
+  for (const stopMs of [0, 30]) {
+    it(`has what is in flight finished in the old memory, ${String(stopMs)} ms long`, async () => {
+      const slow = await TestBackend.start(new EchoDevice({ stopMs }));
+      const { device } = slow;
+      try {
+        await slow.session(async (frontend, keep) => {
+          const guest = keep(await frontend.bringUp());
+          const queue = guest.queue(0);
+          device.hold = true;
+          queue.driver.submit([Buffer.from('held')], [4]);
+          queue.publish();
+          while (device.heldCount === 0) await new Promise(setImmediate);
+          const { regions } = guest;
+          const fds = [guest.shared.fd];
+          await frontend.command('SET_MEM_TABLE', { regions }, { fds });
+          assert.equal(device.heldCount, 0);
+          const [done] = await queue.completions(1);
+          assert.equal(Buffer.from(done?.written ?? []).toString(), 'held');
+          device.hold = false;
+          await echo(guest, 0);
+        });
+      } finally {
+        await slow.close();
+      }
     });
+  }
+
+  it('may lose its front-end meanwhile', async () => {
+    const slow = await TestBackend.start(new EchoDevice({ stopMs: 50 }));
+    try {
+      await slow.session(async (frontend, keep) => {
+        const guest = keep(await frontend.bringUp());
+        slow.device.hold = true;
+        guest.queue(0).driver.submit([Buffer.from('held')], [4]);
+        guest.queue(0).publish();
+        while (slow.device.heldCount === 0) await new Promise(setImmediate);
+        const { regions } = guest;
+        await frontend.send('SET_MEM_TABLE', { regions }, { fds: [guest.shared.fd] });
+        await frontend.send('REM_MEM_REG', { ...regions[0] });
+        frontend.close();
+      }, 'ends');
+      assert.equal(slow.device.heldCount, 0);
+    } finally {
+      await slow.close();
+    }
   });
 });
 

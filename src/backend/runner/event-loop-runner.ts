@@ -66,10 +66,10 @@ export class EventLoopRunner implements QueueRunner {
     placements: readonly RingPlacement[],
   ): Promise<void> {
     const rings = await this.#set();
-    for (const ring of rings.running) ring.paused = true;
+    for (const ring of rings.running) rings.pause(ring);
     await this.#drained(rings.running);
     rings.setMemory(regions, placements);
-    for (const ring of rings.running) ring.paused = false;
+    for (const ring of rings.running) rings.resume(ring);
     this.#planTurn();
   }
 
@@ -83,8 +83,7 @@ export class EventLoopRunner implements QueueRunner {
   async stopRing(index: number): Promise<RingState> {
     const rings = await this.#set();
     const ring = rings.ring(index);
-    ring.paused = true;
-    (await this.#plane).queueStopping?.(ring.queue);
+    rings.pause(ring);
     await this.#drained([ring]);
     this.#unwatchKick(ring);
     return rings.finish(ring);

@@ -86,6 +86,18 @@ export class RingSet {
     return ring;
   }
 
+  /** Takes nothing more from a ring; its device is asked to finish what it holds. */
+  pause(ring: RunningRing): void {
+    ring.paused = true;
+    this.#plane.queueStopping?.(ring.queue);
+  }
+
+  /** Goes on with a ring that was paused and is not stopped after all. */
+  resume(ring: RunningRing): void {
+    ring.paused = false;
+    this.#plane.queueStarted?.(ring.queue);
+  }
+
   /** Ends a ring that has nothing in flight, closes its fds and returns its indices. */
   finish(ring: RunningRing): RingState {
     assert(ring.queue.inFlight === 0, 'a ring ends when nothing is in flight');

@@ -132,10 +132,10 @@ export class WorkerLoop {
         this.#plane.featuresNegotiated?.(order.features);
         return undefined;
       case 'memory':
-        for (const ring of this.#rings.running) ring.paused = true;
+        for (const ring of this.#rings.running) this.#rings.pause(ring);
         this.#drain(this.#rings.running);
         this.#rings.setMemory(order.regions, order.placements);
-        for (const ring of this.#rings.running) ring.paused = false;
+        for (const ring of this.#rings.running) this.#rings.resume(ring);
         this.#kicked = true;
         return undefined;
       case 'start':
@@ -170,8 +170,7 @@ export class WorkerLoop {
   }
 
   #stop(ring: RunningRing): RingState {
-    ring.paused = true;
-    this.#plane.queueStopping?.(ring.queue);
+    this.#rings.pause(ring);
     this.#drain([ring]);
     this.#unwatchKick(ring);
     return this.#rings.finish(ring);
