@@ -48,7 +48,8 @@ async function withTerminal(
     t.skip("util-linux's script is not installed");
     return;
   }
-  const line = `stty cols 100; echo "pid $$"; exec '${process.execPath}' '${PROGRAM_FILE}' ${command}`;
+  const program = `'${process.execPath}' '${PROGRAM_FILE}' ${command}`;
+  const line = `stty cols 100; echo "pid $$"; exec ${program}`;
   const child = spawn('script', ['-qec', line, join(folder, 'typescript')], {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { ...process.env, TERM: 'xterm', NO_COLOR: '', ...env },
