@@ -15,6 +15,8 @@ export interface CommandOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly limitMs: number;
+  /** An open file that the program gets as its fd 3. */
+  readonly fd3?: number;
 }
 
 /** How a program ended. */
@@ -36,15 +38,15 @@ export async function runCommand(
   const child = spawn(program, args, {
     cwd: options.cwd ?? ROOT,
     env: { ...process.env, ...options.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', options.fd3 ?? 'ignore'],
     detached: true, // a process group of its own, so that all of it can be ended
   });
   let output = '';
   const keep = (chunk: string): void => {
     output = (output + chunk).slice(-OUTPUT_CHARS_MAX);
   };
-  child.stdout.setEncoding('utf8').on('data', keep);
-  child.stderr.setEncoding('utf8').on('data', keep);
+  child.stdout?.setEncoding('utf8').on('data', keep);
+  child.stderr?.setEncoding('utf8').on('data', keep);
   const limit = { isOver: false };
   const timer = setTimeout(() => {
     limit.isOver = true;
@@ -62,8 +64,8 @@ export async function runCommand(
     });
   });
   clearTimeout(timer);
-  child.stdout.destroy();
-  child.stderr.destroy();
+  child.stdout?.destroy();
+  child.stderr?.destroy();
   endGroup(child.pid);
   const words = limit.isOver ? `no end in ${options.limitMs / 1000} s` : String(end);
   if (typeof end !== 'number') return { code: undefined, output, end: words };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -43,8 +43,12 @@ async function runTestFile(file: string, options: TestFileOptions): Promise<Chec
   const folder = mkdtempSync(join(tmpdir(), 'vhu-run-'));
   try {
     const events = join(folder, 'events');
-    const command = [process.execPath, ...nodeArguments(file, events), compiled];
-    const result = await runCommand(command, { limitMs: options.limitMs, env: options.env ?? {} });
+    const command = [process.execPath, ...nodeArguments(file), compiled];
+    const { limitMs, env = {} } = options;
+    const fd3 = openSync(events, 'a');
+    const result = await runCommand(command, { limitMs, env, fd3 }).finally(() => {
+      closeSync(fd3);
+    });
     const checks = readEvents(file, events);
     const hasFailed = checks.some(({ status }) => status === 'failed');
     if (result.code !== 0 && !hasFailed) {
@@ -66,14 +70,14 @@ async function runTestFile(file: string, options: TestFileOptions): Promise<Chec
   }
 }
 
-function nodeArguments(file: string, events: string): string[] {
+function nodeArguments(file: string): string[] {
   const script = (name: string): string => pathToFileURL(join(BUILD, 'test/runner', name)).href;
   const seed = readText(file).includes(`'fast-check'`) ? ['--import', script('seed.js')] : [];
   return [
     '--enable-source-maps',
     ...seed,
     `--test-reporter=${script('reporter.js')}`,
-    `--test-reporter-destination=${events}`,
+    '--test-reporter-destination=stdout',
   ];
 }
 
