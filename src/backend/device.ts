@@ -127,8 +127,9 @@ export interface DataPlane {
   /** From now on `serve` is called for this queue: it was started, or goes on in other memory. */
   queueStarted?(queue: Virtqueue): void;
   /**
-   * From now on, until `queueStarted`, `serve` is not called for this queue; what is in flight is to be
-   * completed soon. The session waits for it: the queue is being stopped, or its memory replaced.
+   * From now on, until `queueStarted`, `serve` is not called for this queue; what is in flight is
+   * to be completed soon. The session waits for it: the queue is being stopped, or its memory
+   * replaced.
    */
   queueStopping?(queue: Virtqueue): void;
   /**
