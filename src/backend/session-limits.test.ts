@@ -26,7 +26,9 @@ const PROGRAM = `
       for (;;) held.push(openSync('/dev/null'));
     } catch {}
   };
-  const tell = () => process.send({ path: served.socketPath, held: held.length, log: served.report.log });
+  const tell = () => {
+    process.send({ path: served.socketPath, held: held.length, log: served.report.log });
+  };
   process.on('message', (order) => {
     if (order === 'end') return void served.close().then(() => process.disconnect());
     if (typeof order === 'number') {

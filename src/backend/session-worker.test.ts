@@ -1,6 +1,6 @@
 /**
- * Sessions of a device on worker threads, under load: what the main thread orders there while requests
- * are in flight.
+ * Sessions of a device on worker threads, under load: what the main thread orders there while
+ * requests are in flight.
  *
  * @module
  */
@@ -19,6 +19,7 @@ import { COUNTER } from './index.ts';
 
 const DISK_BYTES = 4 * 1024 * 1024;
 const BLOCK_BYTES = 4096;
+const BLOCKS = 4;
 const NO_FD = 0x100n;
 const GUEST = { queueCount: 2, queueSize: 128, memoryBytes: 4 * 1024 * 1024 };
 
@@ -40,18 +41,20 @@ function submit({ driver }: MockQueue, block: number, fill?: number): void {
   else driver.submit([header, Buffer.alloc(BLOCK_BYTES, fill)], [1]);
 }
 
-/** Writes 16 blocks, reads them back and checks them. */
+/** Writes some blocks, reads them back and checks them. */
 async function exercise(queue: MockQueue, fill: number): Promise<void> {
   const all = async (): Promise<Uint8Array[]> => {
     queue.publish();
-    return (await queue.completions(16)).map(({ written }) => written);
+    return (await queue.completions(BLOCKS)).map(({ written }) => written);
   };
-  for (let block = 0; block < 16; block++) submit(queue, block, fill);
+  for (let block = 0; block < BLOCKS; block++) submit(queue, block, fill);
   for (const written of await all()) assert.deepEqual([...written], [0]);
-  for (let block = 0; block < 16; block++) submit(queue, block);
+  for (let block = 0; block < BLOCKS; block++) submit(queue, block);
   for (const written of await all()) {
     assert.equal(written[BLOCK_BYTES], 0, 'the status');
-    assert.ok(written.subarray(0, BLOCK_BYTES).every((byte) => byte === fill));
+    assert.ok(
+      Buffer.from(written.subarray(0, BLOCK_BYTES)).equals(Buffer.alloc(BLOCK_BYTES, fill)),
+    );
   }
 }
 
@@ -92,7 +95,7 @@ for (const [way, options] of WAYS) {
         const guest = keep(await frontend.bringUp(GUEST));
         const { regions } = guest;
         const fds = [guest.shared.fd];
-        await underLoad(guest, 50, () => frontend.command('SET_MEM_TABLE', { regions }, { fds }));
+        await underLoad(guest, 15, () => frontend.command('SET_MEM_TABLE', { regions }, { fds }));
       });
       assert.deepEqual(refused, []);
     });
@@ -102,7 +105,7 @@ for (const [way, options] of WAYS) {
         const guest = keep(await frontend.bringUp(GUEST));
         const more = { gpa: 0, uva: 0, sizeBytes: 65536, mmapOffset: 0 };
         const [only] = guest.regions;
-        await underLoad(guest, 30, async () => {
+        await underLoad(guest, 8, async () => {
           await frontend.command('ADD_MEM_REG', more, { fds: [guest.shared.fd] });
           await frontend.command('REM_MEM_REG', more);
           assert.notEqual(await frontend.ack('REM_MEM_REG', { ...only }), 0n);
@@ -114,12 +117,11 @@ for (const [way, options] of WAYS) {
       const { refused } = await served.session(async (frontend, keep) => {
         const guest = keep(await frontend.bringUp(GUEST));
         const other = guest.queue(1);
-        await underLoad(guest, 20, async () => {
+        await underLoad(guest, 10, async () => {
           for (let block = 20; block < 30; block++) submit(other, block, 7);
           other.publish();
-          const base = await guest.stopQueue(1);
+          await guest.stopQueue(1);
           const done = other.driver.completed().length;
-          assert.equal(base, other.driver.ring.inFlight === 0 ? base : base, 'an index');
           const { kick } = other.raw.peerFds;
           await frontend.command('SET_VRING_ENABLE', { index: 1, num: 0 });
           await frontend.command('SET_VRING_KICK', { value: 1n }, { fds: [kick] });
@@ -134,7 +136,7 @@ for (const [way, options] of WAYS) {
       const { refused } = await served.session(async (frontend, keep) => {
         const guest = keep(await frontend.bringUp(GUEST));
         const { kick, call, err } = guest.queue(0).raw.peerFds;
-        await underLoad(guest, 20, async (round) => {
+        await underLoad(guest, 10, async (round) => {
           if (round % 2 === 0) {
             await frontend.command('SET_VRING_KICK', { value: NO_FD });
             await frontend.command('SET_VRING_CALL', { value: NO_FD });
@@ -190,7 +192,7 @@ for (const [way, options] of WAYS) {
     });
 
     it('loses its front-end under load', async () => {
-      for (let i = 0; i < 10; i++) {
+      for (let i = 0; i < 5; i++) {
         await served.session(async (frontend, keep) => {
           const guest = keep(await frontend.bringUp(GUEST));
           for (const index of [0, 1]) {
