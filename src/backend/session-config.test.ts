@@ -110,6 +110,28 @@ describe('a session whose front-end writes to the configuration space', () => {
   });
 });
 
+describe('a session of a device whose configuration space cannot be written', () => {
+  it('refuses to write to it', async () => {
+    class Fixed extends EchoDevice {
+      override writeConfig = undefined as never;
+    }
+    const fixed = await TestBackend.start(new Fixed());
+    try {
+      const { refused } = await fixed.session(async (frontend) => {
+        await frontend.negotiate();
+        const values = { offset: 0, flags: 0, bytes: new Uint8Array(1) };
+        assert.notEqual(await frontend.ack('SET_CONFIG', values), 0n);
+      });
+      assert.match(
+        refused[0]?.message ?? '',
+        /nothing in the configuration space .* can be written/,
+      );
+    } finally {
+      await fixed.close();
+    }
+  });
+});
+
 describe('a session whose device changes its configuration space', () => {
   it('tells a front-end that has given it a socket for that', async () => {
     await served.session(async (frontend, keep) => {

@@ -236,6 +236,25 @@ describe('a session whose memory is replaced while rings run', () => {
     assert.deepEqual(refused, []);
   });
 
+  it('moves a running ring whose addresses change, to where its memory is seen a second time', async () => {
+    const { refused } = await served.session(async (frontend, keep) => {
+      const guest = keep(await frontend.bringUp());
+      const [only] = guest.regions;
+      assert.ok(only);
+      const twin = { ...only, gpa: only.gpa + 2 ** 40, uva: only.uva + 2 ** 40 };
+      await frontend.command('ADD_MEM_REG', twin, { fds: [guest.shared.fd] });
+      await echo(guest, 0);
+      const { desc, used, avail } = guest.queue(0).addresses();
+      const there = { desc: desc + 2 ** 40, used: used + 2 ** 40, avail: avail + 2 ** 40 };
+      await frontend.command('SET_VRING_ADDR', { index: 0, ...there });
+      await echo(guest, 0);
+      await frontend.command('SET_VRING_ADDR', { index: 0, desc, used, avail });
+      await frontend.command('REM_MEM_REG', twin);
+      await echo(guest, 0);
+    });
+    assert.deepEqual(refused, []);
+  });
+
   for (const stopMs of [0, 30]) {
     it(`has what is in flight finished in the old memory, ${String(stopMs)} ms long`, async () => {
       const slow = await TestBackend.start(new EchoDevice({ stopMs }));

@@ -152,6 +152,27 @@ describe('a session whose front-end describes rings wrongly', () => {
     assert.deepEqual(codesOf(refused), ['ERR_VHU_RING_ADDRESS']);
   });
 
+  it('refuses a size that would start a ring beyond its memory, and keeps the one before', async () => {
+    const { refused } = await served.session(async (frontend, keep) => {
+      const guest = await withMemory(frontend, keep);
+      const { raw } = guest.makeQueue(0);
+      const [only] = guest.regions;
+      assert.ok(only);
+      const { avail, used } = guest.queue(0).addresses();
+      const desc = only.uva + only.sizeBytes - 64 * 16;
+      await frontend.command('SET_VRING_ADDR', { index: 0, desc, avail, used });
+      await frontend.command('SET_VRING_KICK', { value: 0n }, { fds: [raw.peerFds.kick] });
+      assert.notEqual(await frontend.ack('SET_VRING_NUM', { index: 0, num: 128 }), 0n);
+      await frontend.command('SET_VRING_ADDR', { index: 0, ...guest.queue(0).addresses() });
+      await frontend.command('SET_VRING_NUM', { index: 0, num: raw.size });
+      await frontend.command('SET_VRING_ENABLE', { index: 0, num: 1 });
+      const { call } = raw.peerFds;
+      await frontend.command('SET_VRING_CALL', { value: 0n }, { fds: [call] });
+      await echo(guest);
+    });
+    assert.deepEqual(codesOf(refused), ['ERR_VHU_RING_ADDRESS']);
+  });
+
   it('refuses to change size and base of a running ring', async () => {
     const { refused } = await served.session(async (frontend, keep) => {
       const guest = keep(await frontend.bringUp());
