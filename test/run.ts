@@ -26,7 +26,7 @@ function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** Tiers that must not be skipped here: VHOST_USER_REQUIRE=guest,package. */
+/** Tiers in which nothing may be skipped here: VHOST_USER_REQUIRE=guest,package. */
 const REQUIRED: readonly string[] = (process.env.VHOST_USER_REQUIRE ?? '')
   .split(',')
   .filter((name) => name !== '');
@@ -54,9 +54,11 @@ async function runTier(tier: Tier): Promise<Check[]> {
 
 function requireTier(tier: Tier, checks: readonly Check[], report: (check: Check) => void): void {
   if (!REQUIRED.includes(tier.name)) return;
-  if (checks.some(({ status }) => status !== 'skipped')) return;
-  const detail = `VHOST_USER_REQUIRE names it. ${checks[0]?.detail ?? 'It has no tests.'}`;
-  report({ name: `tier ${tier.name} was skipped`, status: 'failed', detail });
+  const skipped = checks.filter(({ status }) => status === 'skipped');
+  if (checks.length > 0 && skipped.length === 0) return;
+  const why = skipped.map(({ name, detail }) => `${name}: ${detail ?? ''}`).join('\n');
+  const detail = `VHOST_USER_REQUIRE names it.\n${why === '' ? 'It has no tests.' : why}`;
+  report({ name: `tier ${tier.name} has to run whole`, status: 'failed', detail });
 }
 
 /** Each skipped test by name, under its reason. */
@@ -70,6 +72,7 @@ function tellSkipped(checks: readonly Check[]): void {
   }
 }
 
+/** @throws Error in words when there is no tier of a name */
 function chosenTiers(all: readonly Tier[]): readonly Tier[] {
   const names = values.tier.flatMap((list) => list.split(','));
   const unknown = names.filter((name) => !all.some((tier) => tier.name === name));
@@ -99,6 +102,9 @@ async function main(): Promise<Count> {
   return countOf(checks);
 }
 
-const count = await main();
+const count = await main().catch((error: unknown) => {
+  say(error instanceof Error ? error.message : String(error));
+  return { passed: 0, failed: 1, skipped: 0 };
+});
 if (!values.help) say(closingLine(count));
 process.exitCode = count.failed > 0 ? 1 : 0;
