@@ -52,7 +52,7 @@ export function launchdFds(name: string): number[] {
   const count = Number(out.view.getBigUint64(8, true));
   const fds = [...new Int32Array(libc.rawView(list, count * 4))];
   libc.free(list);
-  libc.free(out.address);
+  out.free();
   fds.forEach(setCloseOnExec);
   return fds;
 }

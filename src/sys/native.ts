@@ -9,19 +9,30 @@ import * as libc from './libc.ts';
 
 const EINTR = ERRNO.EINTR as number;
 
-/** A block of zeroed native memory with views over it; lives as long as the process. */
+/**
+ * A block of zeroed native memory with views over it; lives until `free`, or as long as the process.
+ */
 export class NativeBlock {
   readonly address: number;
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
+  /** All of it; empty once it is freed, so that a late access throws instead of doing damage. */
+  bytes: Uint8Array;
+  view: DataView;
 
   constructor(sizeBytes: number) {
     this.address = libc.malloc(sizeBytes);
     if (this.address === 0) throw new SystemError(`malloc(${String(sizeBytes)} bytes)`, 12);
-    // SAFETY: the block was just allocated with this size and is never freed.
+    // SAFETY: the block was just allocated with this size, and `free` drops the views.
     const buffer = libc.rawView(this.address, sizeBytes);
     this.bytes = new Uint8Array(buffer).fill(0);
     this.view = new DataView(buffer);
+  }
+
+  /** Gives the memory back; may be called again. */
+  free(): void {
+    if (this.bytes.length === 0) return;
+    libc.free(this.address);
+    this.bytes = new Uint8Array(0);
+    this.view = new DataView(this.bytes.buffer);
   }
 
   /** Writes a field of a structure that begins at `base`; values are below 2^53. */

@@ -138,7 +138,7 @@ function notifierFds(): [write: number, read: number] {
   check(libc.pipe(fds.address), 'pipe()');
   const readFd = fds.view.getInt32(0, true);
   const writeFd = fds.view.getInt32(4, true);
-  libc.free(fds.address);
+  fds.free();
   setCloseOnExec(readFd);
   setCloseOnExec(writeFd);
   return [writeFd, readFd];

@@ -86,8 +86,8 @@ export class EpollPoller implements Poller {
     if (this.#closed) return;
     this.#closed = true;
     closeFd(this.#fd);
-    libc.free(this.#events.address);
-    libc.free(this.#change.address);
+    this.#events.free();
+    this.#change.free();
   }
 
   #control(operation: number, name: string, fd: number, key: number, events: number): void {

@@ -94,7 +94,7 @@ export class KqueuePoller implements Poller {
     if (this.#closed) return;
     this.#closed = true;
     closeFd(this.#fd);
-    for (const block of [this.#events, this.#change, this.#timeout]) libc.free(block.address);
+    for (const block of [this.#events, this.#change, this.#timeout]) block.free();
   }
 
   #filter(fd: number, key: number, filter: number, before: number, after: number): void {

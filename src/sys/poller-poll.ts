@@ -81,7 +81,7 @@ export class PollPoller implements Poller {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    libc.free(this.#block.address);
+    this.#block.free();
     this.#fds.length = 0;
   }
 
@@ -107,6 +107,6 @@ export class PollPoller implements Poller {
     this.#capacity *= 2;
     this.#block = new NativeBlock(this.#capacity * POLLFD_BYTES);
     this.#block.bytes.set(old.bytes);
-    libc.free(old.address);
+    old.free();
   }
 }

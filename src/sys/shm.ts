@@ -88,7 +88,7 @@ function openTemporary(shmMkstemp: libc.NumberFunction): number {
     setCloseOnExec(fd);
     libc.shmUnlink?.(Buffer.from(name.bytes.subarray(0, template.length - 1)).toString());
   }
-  libc.free(name.address);
+  name.free();
   return fd;
 }
 

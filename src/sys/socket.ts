@@ -108,7 +108,7 @@ export function hasPeer(fd: number): boolean {
   const length = new NativeBlock(4);
   length.view.setUint32(0, SOCKADDR_BYTES, true);
   const result = libc.getpeername(fd, address.address, length.address);
-  libc.free(length.address);
+  length.free();
   return result >= 0;
 }
 

@@ -111,7 +111,7 @@ export class Uring {
       }
       return null;
     } finally {
-      libc.free(params.address);
+      params.free();
     }
   }
 
@@ -215,6 +215,7 @@ export class Uring {
    * `timeoutUs` are over (-1: for ever). Returns early when a signal comes in.
    */
   submitAndWait(minComplete: number, timeoutUs: number): number {
+    assert(!this.#closed, 'a closed ring is not used'); // its argument's memory is gone as well
     const count = (this.#tail - this.#submitted) >>> 0;
     if (timeoutUs < 0) return this.#call(count, minComplete, IORING_ENTER_GETEVENTS, 0, 0);
     const { view, address } = this.#arg;
@@ -262,7 +263,7 @@ export class Uring {
     this.#closed = true;
     closeFd(this.#fd);
     for (const [address, bytes] of this.#mappings) libc.munmap(address, bytes);
-    libc.free(this.#arg.address);
+    this.#arg.free();
   }
 
   #prepare(
