@@ -181,6 +181,13 @@ export class SplitVirtqueue implements Virtqueue {
     return this.#wantsCall(next);
   }
 
+  publishQuietly(): boolean {
+    const next = this.#usedIndex;
+    if (next === this.#published || this.#driverListens(next, this.#calledAt)) return false;
+    // The driver may have begun to listen just now: publish() looks again, after its store.
+    return this.publish();
+  }
+
   disableNotifications(): void {
     // With EVENT_IDX the flag is ignored and a stale avail_event silences the driver by itself.
     if (!this.#eventIdx) Atomics.store(this.#used, FLAGS, VIRTQ_USED_F_NO_NOTIFY);
@@ -232,19 +239,21 @@ export class SplitVirtqueue implements Virtqueue {
 
   /** Whether the driver wants to hear that used.idx reached `next` (sections 2.7.7, 2.7.10). */
   #wantsCall(next: number): boolean {
-    // These loads follow the store of used.idx, and sequential consistency keeps them behind it:
-    // else the driver could arm its event just before and neither side would see the other.
+    // The load follows the store of used.idx, and sequential consistency keeps it behind: else the
+    // driver could arm its event just before and neither side would see the other.
     const old = this.#calledAt;
     this.#calledAt = next;
+    const listens = this.#driverListens(next, old);
+    this.#firstPublish = false;
+    return listens;
+  }
+
+  #driverListens(next: number, old: number): boolean {
     if (!this.#eventIdx) {
       return (Atomics.load(this.#avail, FLAGS) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
     }
     const event = Atomics.load(this.#avail, RING + this.size);
-    if (this.#firstPublish) {
-      this.#firstPublish = false;
-      return true;
-    }
-    return needsEvent(event, next, old);
+    return this.#firstPublish || needsEvent(event, next, old);
   }
 
   /** Follows the chain from its head; false when it broke a rule and with it the ring. */

@@ -18,6 +18,12 @@ import type { RingStart } from './queue-runner.ts';
  * the completions of its own first requests. */
 const CHAINS_PER_ROUND_MAX = 32;
 
+/**
+ * Chains after which a driver that polls may see what was completed: it works on these while we work
+ * on the next.
+ */
+const CHAINS_PER_PUBLISH = 4;
+
 /** How long a device that failed may take to give back what it holds, before that is forgotten. */
 export const FAILED_DRAIN_MS = 1000;
 
@@ -158,9 +164,16 @@ export class RingSet {
   #serveRing(ring: RunningRing): number {
     const { queue } = ring;
     if (queue.fault !== null) return 0;
+    let taken = 0;
     try {
-      if (ring.enabled) return this.#plane.serve(queue, CHAINS_PER_ROUND_MAX);
-      return this.#plane.serveDisabled?.(queue, CHAINS_PER_ROUND_MAX) ?? 0;
+      while (taken < CHAINS_PER_ROUND_MAX) {
+        const count = ring.enabled
+          ? this.#plane.serve(queue, CHAINS_PER_PUBLISH)
+          : (this.#plane.serveDisabled?.(queue, CHAINS_PER_PUBLISH) ?? 0);
+        taken += count;
+        if (count < CHAINS_PER_PUBLISH) break;
+        if (queue.publishQuietly()) this.#call(ring);
+      }
     } catch (error) {
       // A mistake in a device must not end the thread that serves the other queues.
       ring.deviceFailed = true;
@@ -168,16 +181,19 @@ export class RingSet {
         code: 'ERR_VHU_DEVICE',
         message: `queue ${String(queue.index)}: the device failed: ${errorMessage(error)}`,
       });
-      return 0;
     }
+    return taken;
   }
 
   #publish(ring: RunningRing): void {
-    if (ring.queue.publish() && ring.call !== null) {
-      this.#count(COUNTER.calls);
-      ring.call.signal();
-    }
+    if (ring.queue.publish()) this.#call(ring);
     if (ring.queue.fault !== null && !ring.faultReported) this.#report(ring, ring.queue.fault);
+  }
+
+  #call(ring: RunningRing): void {
+    if (ring.call === null) return;
+    this.#count(COUNTER.calls);
+    ring.call.signal();
   }
 
   #report(ring: RunningRing, fault: VirtqueueFault): void {
