@@ -10,7 +10,8 @@ import * as libc from './libc.ts';
 const EINTR = ERRNO.EINTR as number;
 
 /**
- * A block of zeroed native memory with views over it; lives until `free`, or as long as the process.
+ * A block of zeroed native memory with views over it; lives until `free`, or as long as the
+ * process.
  */
 export class NativeBlock {
   readonly address: number;

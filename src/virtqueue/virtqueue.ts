@@ -55,8 +55,8 @@ export interface Virtqueue {
   /** Shows all pushed chains to the driver at once; true when the driver wants a notification. */
   publish(): boolean;
   /**
-   * The same, but only while the driver does not want to be notified: it polls, or is awake, and gets
-   * to work sooner. What is not shown now is shown by the next `publish`.
+   * The same, but only while the driver does not want to be notified: it polls, or is awake, and
+   * gets to work sooner. What is not shown now is shown by the next `publish`.
    */
   publishQuietly(): boolean;
   /** Asks the driver not to notify; a hint that it may ignore. */

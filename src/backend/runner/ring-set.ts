@@ -19,8 +19,8 @@ import type { RingStart } from './queue-runner.ts';
 const CHAINS_PER_ROUND_MAX = 32;
 
 /**
- * Chains after which a driver that polls may see what was completed: it works on these while we work
- * on the next.
+ * Chains after which a driver that polls may see what was completed: it works on these while we
+ * work on the next.
  */
 const CHAINS_PER_PUBLISH = 4;
 
