@@ -3,7 +3,8 @@
  * somewhere, and its tables are those of the sources.
  *
  * Each block of shell commands has a remark above it, an HTML comment:
- * - `run`: it is run as it stands, in an empty folder where the package is installed.
+ * - `run`: it is run in an empty folder where the package is installed; `/tmp/` is that folder, so
+ *   that two runs of this test do not meet.
  * - `run, ends by SIGTERM once it says WORDS`: the same for a server.
  * - `not run: REASON`: only the options of the `vhost-user` commands in it are checked.
  * A block of TypeScript is compiled; with `the file PATH` it is that file, without its first
@@ -46,9 +47,13 @@ function environment(folder: string): NodeJS.ProcessEnv {
   return { ...process.env, ...npm, HOME: folder, NO_COLOR: '1', NODE_TEST_CONTEXT: undefined };
 }
 
+function inFolder(text: string, folder: string): string {
+  return text.replaceAll('/tmp/', `${folder}/`);
+}
+
 /** Runs a block with bash, to its end. */
 function run(block: PlacedBlock, folder: string): void {
-  execFileSync('bash', ['-euo', 'pipefail', '-c', block.text], {
+  execFileSync('bash', ['-euo', 'pipefail', '-c', inFolder(block.text, folder)], {
     cwd: folder,
     env: environment(folder),
     timeout: RUN_LIMIT_MS,
@@ -58,12 +63,13 @@ function run(block: PlacedBlock, folder: string): void {
 
 /** Runs a block that serves, ends it when it says `words`, and wants an orderly end. */
 async function runServer(block: PlacedBlock, folder: string, words: string): Promise<void> {
-  const child = spawn('bash', ['-euo', 'pipefail', '-c', block.text], {
+  const child = spawn('bash', ['-euo', 'pipefail', '-c', inFolder(block.text, folder)], {
     cwd: folder,
     env: environment(folder),
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
+  const wanted = inFolder(words, folder);
   let output = '';
   let asked = false;
   const endGroup = (signal: NodeJS.Signals): void => {
@@ -71,7 +77,7 @@ async function runServer(block: PlacedBlock, folder: string, words: string): Pro
   };
   const hear = (chunk: string): void => {
     output += chunk;
-    if (asked || !output.includes(words)) return;
+    if (asked || !output.includes(wanted)) return;
     asked = true;
     endGroup('SIGTERM');
   };
@@ -82,7 +88,7 @@ async function runServer(block: PlacedBlock, folder: string, words: string): Pro
   }, RUN_LIMIT_MS);
   await new Promise((resolve) => child.once('close', resolve));
   clearTimeout(timer);
-  assert.ok(asked, `it did not say "${words}":\n${output}`);
+  assert.ok(asked, `it did not say "${wanted}":\n${output}`);
 }
 
 describe('shell commands of the documentation', () => {
