@@ -7,8 +7,8 @@
  *
  * @module
  */
-import { VhostUserError } from '../../util/index.ts';
-import { fdKind } from '../../sys/index.ts';
+import { VhostUserError, errorMessage } from '../../util/index.ts';
+import { fdKind, setNonBlocking } from '../../sys/index.ts';
 import type { FdKind } from '../../sys/index.ts';
 import { FRONTEND } from '../../protocol/index.ts';
 import { handle, reply } from '../session-state.ts';
@@ -164,6 +164,18 @@ function vringFd(
     throw new VhostUserError(
       'ERR_VHU_FD_KIND',
       `queue ${String(ring.index)}: the fd is a ${kind}, and an eventfd or a pipe is wanted`,
+    );
+  }
+  try {
+    // Here, where it can be refused: fstat does not tell of an fd that can do nothing (O_PATH).
+    setNonBlocking(fd, true);
+  } catch (error) {
+    throw new VhostUserError(
+      'ERR_VHU_FD_KIND',
+      `queue ${String(ring.index)}: ${errorMessage(error)}`,
+      {
+        cause: error,
+      },
     );
   }
   fds.shift();
