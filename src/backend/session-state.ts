@@ -160,13 +160,19 @@ export class SessionState {
     this.device.reset?.();
   }
 
-  /** The front-end is gone: releases everything. */
+  /**
+   * The front-end is gone: releases everything. The memory stays mapped when a ring cannot be
+   * stopped, since whoever serves it may still use it.
+   */
   async release(): Promise<void> {
-    await this.reset();
-    for (const ring of this.rings) ring.forget();
-    await this.changeMemory(this.memory.clearing());
-    this.backendRequests?.close();
-    this.backendRequests = null;
+    try {
+      await this.reset();
+      await this.changeMemory(this.memory.clearing());
+    } finally {
+      for (const ring of this.rings) ring.forget();
+      this.backendRequests?.close();
+      this.backendRequests = null;
+    }
   }
 }
 

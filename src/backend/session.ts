@@ -64,8 +64,11 @@ export class Session {
     });
     this.ended = over.then(async (reason) => {
       await this.#atWork; // a message that is being carried out is carried out first
-      await this.#state.release();
-      this.#channel.close();
+      try {
+        await this.#state.release();
+      } finally {
+        this.#channel.close();
+      }
       return reason;
     });
     this.#channel = new SocketChannel(fd, 'frontend', {

@@ -219,6 +219,17 @@ describe('a worker thread', () => {
     await expectNoLeak(before);
   });
 
+  it('that ends under way takes the session with it that loses its front-end, socket and all', async () => {
+    const body = async ({ guest, frontend, failures, backend }: Served): Promise<void> => {
+      guest.queue(0).driver.submit([text('exit')], [4]);
+      guest.queue(0).publish();
+      await until(() => failures.length > 0);
+      await backend.close();
+      await frontend.expectClosed();
+    };
+    await withEcho(worker(), body, { leaks: true });
+  });
+
   it('that ends under way is reported, and closing does not wait for it', async () => {
     // What such a thread held is lost until the process ends, as it has to after that.
     const options = { leaks: true };
