@@ -225,6 +225,23 @@ describe('socket channel: receiving', () => {
 });
 
 describe('socket channel: sending', () => {
+  it('leaves time for others while a peer floods it with what is carried out at once', async () => {
+    const pair = new Pair();
+    pair.work = () => Promise.resolve();
+    const COUNT = 2000;
+    const each = setNum(1);
+    pair.send(Buffer.concat(Array.from({ length: COUNT }, () => each)));
+    let before = 0;
+    let most = 0;
+    while (pair.frames.length < COUNT) {
+      await new Promise(setImmediate);
+      most = Math.max(most, pair.frames.length - before);
+      before = pair.frames.length;
+    }
+    assert.ok(most <= 64, `${String(most)} messages in one turn of the event loop`);
+    pair.close();
+  });
+
   it('sends messages with their fds, in order', async () => {
     const spare = openSync('/dev/null', 'r');
     const pair = newPair();

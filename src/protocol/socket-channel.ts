@@ -59,6 +59,7 @@ export class SocketChannel {
   #unsentBytes = 0;
   #sendError: VhostUserError | null = null; // nothing can be sent any more
   #busy = false; // a handler is at work
+  #receivesLeft = 0; // in this turn, however many messages are carried out in it
   #closed = false;
 
   constructor(fd: number, channel: Channel, handlers: ChannelHandlers) {
@@ -67,6 +68,7 @@ export class SocketChannel {
     this.#reader = new FrameReader(channel, closeFd);
     this.#watch = watchFd(fd, READABLE, (events) => {
       if ((events & WRITABLE) !== 0) this.#flush();
+      this.#receivesLeft = RECEIVES_PER_TURN_MAX;
       if ((events & READABLE) !== 0) this.#receive();
     });
   }
@@ -141,7 +143,8 @@ export class SocketChannel {
   }
 
   #receive(): void {
-    for (let turn = 0; turn < RECEIVES_PER_TURN_MAX && !this.#closed && !this.#busy; turn++) {
+    while (this.#receivesLeft > 0 && !this.#closed && !this.#busy) {
+      this.#receivesLeft--;
       const room = this.#buffer.subarray(0, Math.min(this.#reader.wanted, CHUNK_BYTES));
       const count = receiveWithFds(this.#fd, room, this.#received);
       if (count === -EAGAIN) return;
