@@ -9,9 +9,9 @@ import { existsSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { acceptUnix, closeFd, connectUnix, fdKind, listenUnix, socketPair } from '../sys/index.ts';
-import { MockFrontend, RamDisk, expectNoLeak, holdings } from '../testing/index.ts';
+import { EchoDevice, MockFrontend, RamDisk, expectNoLeak, holdings } from '../testing/index.ts';
 import { startBackend } from './index.ts';
-import type { BackendAddress, BackendEvents } from './index.ts';
+import type { BackendAddress, BackendEvents, DataPlane } from './index.ts';
 
 const SIZE_BYTES = 64 * 1024;
 
@@ -144,6 +144,42 @@ describe('a back-end', () => {
       }
       await backend.close();
       closeFd(listening);
+    });
+  });
+
+  it('does not come again at once to a front-end that hangs up at once', async () => {
+    await inFolder(async (path) => {
+      const listening = listenUnix(path);
+      let connections = 0;
+      const events: BackendEvents = { connected: () => connections++ };
+      const backend = await startBackend(disk(), { kind: 'connect', path }, events);
+      const endMs = performance.now() + 300;
+      while (performance.now() < endMs) {
+        const fd = acceptUnix(listening);
+        if (fd >= 0) closeFd(fd);
+        await new Promise(setImmediate);
+      }
+      await backend.close();
+      closeFd(listening);
+      assert.ok(connections <= 4, `${String(connections)} connections in 300 ms`);
+    });
+  });
+
+  it('whose data plane cannot be made closes its device, and says why', async () => {
+    await inFolder(async (path) => {
+      const ways: readonly (() => Promise<DataPlane>)[] = [
+        () => Promise.reject(new Error('no data plane')),
+        () => {
+          throw new Error('no data plane');
+        },
+      ];
+      for (const create of ways) {
+        const device = new EchoDevice();
+        Object.assign(device, { dataPlane: { kind: 'local', create } });
+        await assert.rejects(startBackend(device, { kind: 'listen', path }), /no data plane/);
+        assert.equal(device.closed, true);
+        assert.equal(existsSync(path), false);
+      }
     });
   });
 

@@ -82,6 +82,7 @@ export class Backend {
   #listenInode = -1n;
   #listenWatch: Watch | null = null;
   #retry: NodeJS.Timeout | null = null;
+  #begunMs = 0; // when the last session began
   #closing: Promise<void> | null = null;
 
   /** @internal use {@link startBackend} */
@@ -163,9 +164,12 @@ export class Backend {
     if (where.kind === 'listen' && this.#listenFd >= 0) removeSocket(where.path, this.#listenInode);
     this.#session?.close();
     await this.#sessionEnded;
-    await this.#runner.close();
-    await this.#device.close();
-    this.#resolveEnded();
+    try {
+      await this.#runner.close();
+    } finally {
+      await this.#device.close();
+      this.#resolveEnded();
+    }
   }
 
   #accept(): void {
@@ -195,7 +199,14 @@ export class Backend {
     this.#begin(fd);
   }
 
+  /** Not at once when the session was a short one: a front-end may hang up again and again. */
+  #connectAgain(path: string): void {
+    const restMs = CONNECT_RETRY_MS - (performance.now() - this.#begunMs);
+    this.#retry = setTimeout(() => this.#connect(path), Math.max(0, restMs));
+  }
+
   #begin(fd: number): void {
+    this.#begunMs = performance.now();
     // One front-end at a time, since there is one device: the next waits to be accepted.
     this.#listenWatch?.setEvents(0);
     const session = new Session(fd, this.#device, this.#runner, this.#events);
@@ -219,7 +230,7 @@ export class Backend {
     if (this.#closing !== null) return;
     const where = this.#where;
     if (this.#listenWatch !== null) this.#listenWatch.setEvents(READABLE);
-    else if (where.kind === 'connect') this.#connect(where.path);
+    else if (where.kind === 'connect') this.#connectAgain(where.path);
     else this.#resolveEnded();
   }
 }

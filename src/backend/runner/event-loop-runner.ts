@@ -41,7 +41,9 @@ export class EventLoopRunner implements QueueRunner {
       log: (level, text) => events.log(level, text),
       flush: () => this.#planTurn(),
     };
-    this.#plane = Promise.resolve(plane.create(context));
+    this.#plane = new Promise((resolve) => {
+      resolve(plane.create(context)); // also one that throws at once makes `ready` reject
+    });
     this.#plane.then(
       (made) => {
         this.#rings = new RingSet(made, this.counters, (index, fault) =>
@@ -121,14 +123,19 @@ export class EventLoopRunner implements QueueRunner {
   }
 
   post(message: unknown): void {
-    void this.#plane.then((plane) => plane.control?.(message));
+    void this.#plane.then(
+      (plane) => plane.control?.(message),
+      () => undefined, // reported by `failed`
+    );
   }
 
   async close(): Promise<void> {
+    const plane = await this.#plane.catch(() => null);
+    if (plane === null) return; // `ready` has told why
     const rings = await this.#set();
     for (const ring of [...rings.running]) await this.stopRing(ring.queue.index);
     if (this.#pollTimer !== null) clearInterval(this.#pollTimer);
-    (await this.#plane).close?.();
+    plane.close?.();
   }
 
   async #set(): Promise<RingSet> {
