@@ -35,6 +35,7 @@ export class BlkDevice implements Device {
   readonly #blockBytes: number;
   #sizeBytes: number;
   #writeback = true;
+  #writebackAtFirst = true;
   #link: DeviceLink | null = null;
 
   constructor(options: BlkOptions) {
@@ -97,8 +98,15 @@ export class BlkDevice implements Device {
     if (value !== undefined) this.#setWriteback(value !== 0);
   }
 
+  featuresNegotiated(features: bigint): void {
+    const { CONFIG_WCE, FLUSH } = VIRTIO_BLK_F;
+    // Section 5.2.5.2: a driver that cannot flush may still ask for a cache; it gets none unasked.
+    this.#writebackAtFirst = (features & CONFIG_WCE) === 0n || (features & FLUSH) !== 0n;
+    this.reset();
+  }
+
   reset(): void {
-    this.#setWriteback(true);
+    this.#setWriteback(this.#writebackAtFirst);
   }
 
   /**

@@ -12,11 +12,11 @@ import { join } from 'node:path';
 import { COUNTER, startBackend } from '../../backend/index.ts';
 import type { Backend } from '../../backend/index.ts';
 import { MockFrontend, expectNoLeak, holdings } from '../../testing/index.ts';
-import type { MockGuestOptions, MockQueue } from '../../testing/index.ts';
+import type { MockGuestOptions, MockNegotiateOptions, MockQueue } from '../../testing/index.ts';
 import { openBlk } from './index.ts';
 import type { BlkOptions } from './index.ts';
 import { RANGES_MAX, RANGE_SECTORS_MAX } from './config.ts';
-import { CONFIG, VIRTIO_BLK_S, VIRTIO_BLK_T } from './layout.ts';
+import { CONFIG, VIRTIO_BLK_F, VIRTIO_BLK_S, VIRTIO_BLK_T } from './layout.ts';
 
 const SECTORS = 2048;
 const { OK, IOERR, UNSUPP } = VIRTIO_BLK_S;
@@ -32,7 +32,7 @@ interface Served {
 async function withDisk(
   options: Partial<BlkOptions> & { readonly folder?: string },
   body: (served: Served) => Promise<void>,
-  guestOptions: MockGuestOptions = {},
+  guestOptions: MockGuestOptions & MockNegotiateOptions = {},
 ): Promise<void> {
   const before = holdings();
   const { folder = tmpdir(), ...rest } = options;
@@ -287,6 +287,34 @@ describe('a request', () => {
 });
 
 describe('the configuration space', () => {
+  it('says "writeback" 0 to a driver that takes CONFIG_WCE without FLUSH, until it says 1', async () => {
+    // Section 5.2.5.2: such a driver has no other way to make its data durable.
+    const { BLK_SIZE, FLUSH, CONFIG_WCE } = VIRTIO_BLK_F;
+    const cases = [
+      [BLK_SIZE | CONFIG_WCE, 0],
+      [BLK_SIZE | CONFIG_WCE | FLUSH, 1],
+    ] as const;
+    for (const [features, expected] of cases) {
+      await withDisk(
+        {},
+        async ({ frontend }) => {
+          const read = async (): Promise<number | undefined> => {
+            const ask = { offset: 0, flags: 0, bytes: new Uint8Array(CONFIG.SIZE) };
+            return (await frontend.ask('GET_CONFIG', 'config', ask)).values.bytes[CONFIG.writeback];
+          };
+          assert.equal(await read(), expected);
+          const bytes = Uint8Array.of(1 - expected);
+          const offset = CONFIG.writeback;
+          assert.equal(await frontend.ack('SET_CONFIG', { offset, flags: 0, bytes }), 0n);
+          assert.equal(await read(), 1 - expected);
+          await frontend.command('RESET_DEVICE');
+          assert.equal(await read(), expected, 'after a reset');
+        },
+        { features },
+      );
+    }
+  });
+
   it('lets a driver write "writeback" and nothing else', async () => {
     await withDisk({}, async ({ frontend, queue, image }) => {
       const write = (offset: number, bytes: Uint8Array, flags = 0): Promise<bigint> =>
