@@ -53,6 +53,39 @@ function fillDescriptors(driver: HostileDriver): void {
   }
 }
 
+describe('SplitVirtqueue: a chain of many buffers, each of which crosses many regions', () => {
+  it('breaks the ring before it takes up memory without bound', () => {
+    const PAGE_BYTES = 4096;
+    const REGIONS = 64;
+    const COUNT = 1024;
+    const features = INDIRECT_DESC;
+    withRing({ size: 2, features, dataBytes: 65536 }, (driver, _device, pair) => {
+      const { gpa, hva, uva, sizeBytes } = pair.memory.regions[0]!;
+      const far = gpa + 2 ** 40;
+      const many = Array.from({ length: REGIONS }, (_, i) => ({
+        gpa: far + i * PAGE_BYTES,
+        sizeBytes: PAGE_BYTES,
+        uva: uva + 2 ** 40 + i * PAGE_BYTES,
+        hva, // the same page each time: nothing is written here
+      }));
+      const memory = new GuestMemory([{ gpa, hva, uva, sizeBytes }, ...many]);
+      const device = new SplitVirtqueue(pair.config, memory);
+      const table = pair.dataGpa;
+      for (let i = 0; i < COUNT; i++) {
+        const at = table + i * 16;
+        pair.memory.writeU64(at, far);
+        pair.memory.writeU32(at + 8, REGIONS * PAGE_BYTES);
+        pair.memory.writeU16(at + 12, WRITE | (i === COUNT - 1 ? 0 : NEXT));
+        pair.memory.writeU16(at + 14, i + 1);
+      }
+      driver.desc(0, { addr: table, len: COUNT * 16, flags: INDIRECT });
+      driver.offer(0);
+      assert.equal(device.pop(), null);
+      assert.equal(device.fault?.code, 'ERR_VHU_RING_SEGMENTS');
+    });
+  });
+});
+
 describe('SplitVirtqueue: chains that are right', () => {
   it('a buffer across two regions is two segments, at their own host addresses', () => {
     withRing({ size: 4, twoRegions: true }, (driver, device, pair) => {

@@ -43,6 +43,12 @@ const VIRTIO_F_EVENT_IDX = 1n << 29n;
  */
 const INDIRECT_DESCRIPTORS_MAX = 1024;
 
+/**
+ * Segments of a chain for each descriptor that it may have. A buffer that crosses many regions has
+ * more, but a chain of nothing else would make a guest of many regions take up gigabytes here.
+ */
+const SEGMENTS_PER_DESCRIPTOR = 2;
+
 /** Index of `flags` and `idx` in a ring seen as 16-bit words, and of its first entry. */
 const FLAGS = 0;
 const IDX = 1;
@@ -342,11 +348,16 @@ export class SplitVirtqueue implements Virtqueue {
     if ((flags & VIRTQ_DESC_F_NEXT) !== 0) {
       return this.#breakTable(code, tableIndex, 'has the flag NEXT as well');
     }
-    const limit = Math.max(this.size, INDIRECT_DESCRIPTORS_MAX);
+    const limit = this.#descriptorsMax();
     if (count >= 1 && count <= limit && Number.isInteger(count)) return true;
     const bytes = String(count * DESC.SIZE);
     const text = `has ${bytes} bytes: it holds 1 to ${String(limit)} descriptors of 16`;
     return this.#breakTable(code, tableIndex, text);
+  }
+
+  /** Descriptors of one chain. */
+  #descriptorsMax(): number {
+    return Math.max(this.size, INDIRECT_DESCRIPTORS_MAX);
   }
 
   /**
@@ -394,6 +405,13 @@ export class SplitVirtqueue implements Virtqueue {
           'ERR_VHU_RING_UNMAPPED',
           `descriptor ${String(index)}: buffer at gpa ${hex(address)} of ${String(lengthBytes)} ` +
             `bytes: no memory at ${hex(gpa)}`,
+        );
+      }
+      if (chain.segmentCount >= SEGMENTS_PER_DESCRIPTOR * this.#descriptorsMax()) {
+        return this.#break(
+          'ERR_VHU_RING_SEGMENTS',
+          `descriptor ${String(index)}: the chain's buffers cross from region to region more than ` +
+            `${String(chain.segmentCount)} times`,
         );
       }
       chain.append(gpa, this.#memory.hvaOf(gpa, count), count, writable);
