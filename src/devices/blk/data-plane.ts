@@ -79,6 +79,8 @@ export class BlkDataPlane implements DataPlane {
   #features = 0n;
   #writeback = true;
   #errorLines = 0;
+  /** Calls that were carried out at once and may have taken long. */
+  #longCalls = 0;
 
   constructor(context: DataPlaneContext, options: BlkPlaneOptions) {
     this.#options = options;
@@ -94,7 +96,9 @@ export class BlkDataPlane implements DataPlane {
 
   serve(queue: Virtqueue, budget: number): number {
     let taken = 0;
-    while (taken < budget && !this.#slots.full) {
+    const before = this.#longCalls;
+    // After a long call the rest waits for the next round, so that orders are taken in between.
+    while (taken < budget && !this.#slots.full && this.#longCalls === before) {
       const chain = queue.pop();
       if (chain === null) break;
       taken++;
@@ -255,7 +259,10 @@ export class BlkDataPlane implements DataPlane {
     const rest = (slots.total[slot] as number) - done;
     if (phase === PHASE.sync) return this.#engine.sync(slot);
     if (phase === PHASE.range) {
-      return rest === 0 ? 0 : this.#engine.range(slot, slots.rangeOp[slot] as number, offset, rest);
+      if (rest === 0) return 0;
+      const result = this.#engine.range(slot, slots.rangeOp[slot] as number, offset, rest);
+      if (result !== PENDING) this.#longCalls++;
+      return result;
     }
     const chain = slots.chain[slot] as Chain;
     const write = phase === PHASE.write;

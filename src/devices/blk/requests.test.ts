@@ -6,9 +6,17 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isMemoryBacked } from '../../sys/index.ts';
 import { COUNTER, startBackend } from '../../backend/index.ts';
 import type { Backend } from '../../backend/index.ts';
 import { MockFrontend, expectNoLeak, holdings } from '../../testing/index.ts';
@@ -232,6 +240,36 @@ describe('a request', () => {
         }
         assert.ok(Buffer.from(expected).equals(readFileSync(image)), engine);
       });
+    }
+  });
+
+  it('that takes long does not keep the front-end waiting for all that came after it', async (test) => {
+    if (!existsSync('/dev/shm')) {
+      test.skip('this host has no /dev/shm');
+      return;
+    }
+    // A file system that cannot zero by itself: each request writes a GiB of zeroes.
+    const folder = mkdtempSync('/dev/shm/vhu-');
+    const image = join(folder, 'disk.img');
+    writeFileSync(image, '');
+    truncateSync(image, 32 * 1024 * 1024);
+    try {
+      if (!isMemoryBacked(image)) {
+        test.skip('/dev/shm is not in memory here');
+        return;
+      }
+      await withDisk({ folder }, async ({ queue, frontend }) => {
+        const ranges = concat(...Array.from({ length: RANGES_MAX }, () => range(0, 65536)));
+        for (let i = 0; i < 20; i++) {
+          queue.driver.submit([header(VIRTIO_BLK_T.WRITE_ZEROES), ranges], [1]);
+        }
+        queue.publish();
+        await queue.completions(1);
+        const { values } = await frontend.ask('GET_VRING_BASE', 'vringState', { index: 0 });
+        assert.ok(values.num < 10, `${String(values.num)} requests were finished first`);
+      });
+    } finally {
+      rmSync(folder, { recursive: true });
     }
   });
 
