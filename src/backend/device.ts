@@ -122,6 +122,11 @@ export interface DataPlane {
    * were taken. The runner publishes and notifies afterwards.
    */
   serve(queue: Virtqueue, budget: number): number;
+  /**
+   * Whether `serve` would take nothing now although chains wait. Something is in flight then, whose
+   * completion ends that: the runner sleeps until then, else it would ask again and again.
+   */
+  full?(): boolean;
   /** End of a round: a place to hand over what `serve` has collected. */
   submit?(): void;
   /** From now on `serve` is called for this queue: it was started, or goes on in other memory. */

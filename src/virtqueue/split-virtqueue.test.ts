@@ -86,6 +86,30 @@ describe('SplitVirtqueue: a chain of many buffers, each of which crosses many re
   });
 });
 
+describe('SplitVirtqueue: a chain that was abandoned with its device', () => {
+  it('reaches no memory any more, since that may be unmapped, and is given back in vain', () => {
+    withRing({ size: 4 }, (driver, device, pair) => {
+      const addr = pair.dataGpa;
+      offerChain(driver, [
+        { addr, len: 4 },
+        { addr, len: 8, flags: WRITE },
+      ]);
+      const chain = device.pop();
+      assert.ok(chain);
+      device.breakRing({ code: 'ERR_VHU_DEVICE', message: 'the device failed' });
+      device.abandon();
+      assert.equal(chain.copyToWritable(0, Buffer.from('late')), 0);
+      assert.equal(chain.copyFromReadable(0, new Uint8Array(4)), 0);
+      assert.throws(() => chain.writeWritableU8(0, 1), { code: 'ERR_VHU_MEMORY_UNMAPPED' });
+      assert.throws(() => chain.readableU32(0), { code: 'ERR_VHU_MEMORY_UNMAPPED' });
+      device.push(chain, 1);
+      assert.equal(device.publish(), false);
+      assert.equal(device.inFlight, 0);
+      assert.equal(pair.memory.readU8(addr), 0);
+    });
+  });
+});
+
 describe('SplitVirtqueue: chains that are right', () => {
   it('a buffer across two regions is two segments, at their own host addresses', () => {
     withRing({ size: 4, twoRegions: true }, (driver, device, pair) => {

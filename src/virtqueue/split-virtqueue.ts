@@ -9,8 +9,7 @@
  */
 import { assert } from '../util/index.ts';
 import { viewMemory } from '../sys/index.ts';
-import { joinU64 } from '../memory/index.ts';
-import type { GuestMemory } from '../memory/index.ts';
+import { GuestMemory, joinU64 } from '../memory/index.ts';
 import { Chain } from './chain.ts';
 import type {
   RingConfig,
@@ -48,6 +47,8 @@ const INDIRECT_DESCRIPTORS_MAX = 1024;
  * more, but a chain of nothing else would make a guest of many regions take up gigabytes here.
  */
 const SEGMENTS_PER_DESCRIPTOR = 2;
+
+const NO_MEMORY = new GuestMemory([]);
 
 /** Index of `flags` and `idx` in a ring seen as 16-bit words, and of its first entry. */
 const FLAGS = 0;
@@ -215,7 +216,11 @@ export class SplitVirtqueue implements Virtqueue {
   abandon(): void {
     assert(this.fault !== null, 'only a broken ring is abandoned');
     this.#abandoned = true;
-    for (const chain of this.#chains) if (chain !== undefined) chain.taken = false;
+    for (const chain of this.#chains) {
+      if (chain?.taken !== true) continue;
+      chain.taken = false;
+      chain.clear(NO_MEMORY); // whoever holds it must not reach what may be unmapped by then
+    }
     this.inFlight = 0;
   }
 

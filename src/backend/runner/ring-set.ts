@@ -134,7 +134,7 @@ export class RingSet {
   hasWork(): boolean {
     for (let i = 0; i < this.running.length; i++) {
       const ring = this.running[i] as RunningRing;
-      if (canServe(ring, this.#plane) && ring.queue.hasAvailable()) return true;
+      if (ring.queue.hasAvailable() && canServe(ring, this.#plane)) return true;
     }
     return false;
   }
@@ -222,5 +222,6 @@ export function abandonFailed(rings: readonly RunningRing[]): boolean {
 }
 
 function canServe(ring: RunningRing, plane: DataPlane): boolean {
-  return !ring.paused && (ring.enabled || plane.serveDisabled !== undefined);
+  if (ring.paused || plane.full?.() === true) return false;
+  return ring.enabled || plane.serveDisabled !== undefined;
 }

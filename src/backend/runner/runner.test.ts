@@ -208,6 +208,60 @@ for (const [name, plane] of PLANES) {
   });
 }
 
+/** Holds each request for a while, and takes one at a time. */
+const ONE_AT_A_TIME = `
+  export const createDataPlane = (context) => {
+    let held = null;
+    return {
+      full: () => held !== null,
+      serve(queue) {
+        if (held !== null) return 0;
+        const chain = queue.pop();
+        if (chain === null) return 0;
+        held = chain;
+        context.reactor.after(100, () => {
+          held = null;
+          queue.push(chain, 0);
+          context.flush();
+        });
+        return 1;
+      },
+    };
+  };
+`;
+
+const FULL: readonly (readonly [string, Plane])[] = [
+  ['a worker thread', worker(ONE_AT_A_TIME)],
+  ['a worker thread that polls', worker(ONE_AT_A_TIME, 32)],
+  [
+    'the event loop',
+    {
+      kind: 'local',
+      create: async (context) => {
+        const module = (await import(dataUrl(ONE_AT_A_TIME).href)) as {
+          createDataPlane: DataPlaneFactory;
+        };
+        return module.createDataPlane(context);
+      },
+    },
+  ],
+];
+
+for (const [where, plane] of FULL) {
+  it(`a device on ${where} that is full is waited for, not asked again and again`, async () => {
+    await withEcho(plane, async ({ guest }) => {
+      const queue = guest.queue(0);
+      for (let i = 0; i < 4; i++) queue.driver.submit([text('x')], [1]);
+      const before = process.cpuUsage();
+      queue.publish();
+      await queue.completions(4);
+      const { user, system } = process.cpuUsage(before);
+      const usedMs = (user + system) / 1000;
+      assert.ok(usedMs < 200, `400 ms of waiting took ${String(usedMs)} ms of CPU`);
+    });
+  });
+}
+
 describe('a worker thread', () => {
   it('that cannot load its module makes the start fail, and leaves nothing', async () => {
     const before = holdings();

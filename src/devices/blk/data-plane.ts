@@ -107,6 +107,10 @@ export class BlkDataPlane implements DataPlane {
     return taken;
   }
 
+  full(): boolean {
+    return this.#slots.full;
+  }
+
   featuresNegotiated(features: bigint): void {
     this.#features = features;
     this.#decideWriteThrough();
@@ -352,7 +356,7 @@ export class BlkDataPlane implements DataPlane {
     const chain = slots.chain[slot] as Chain;
     assert(slots.phase[slot] !== PHASE.idle || chain.taken, 'a request is finished once');
     slots.release(slot);
-    this.#answer(queue, chain, status);
+    if (chain.taken) this.#answer(queue, chain, status); // else its ring was abandoned meanwhile
     return true;
   }
 
