@@ -104,3 +104,32 @@ for (const [where, make] of DEVICES) {
     });
   });
 }
+
+describe('a ring that cannot be started', () => {
+  for (const last of ['SET_VRING_NUM', 'SET_VRING_ADDR', 'SET_VRING_KICK'] as const) {
+    it(`since its kick cannot be watched, which ${last} finds out, is not started`, async () => {
+      const useless = openSync('/dev/null', 'r+'); // nothing that a poller takes
+      const served = await TestBackend.start(new EchoDevice(QUEUES));
+      const { refused } = await served.session(async (frontend, keep) => {
+        const guest = keep(await frontend.bringUp());
+        const queue = guest.makeQueue(1);
+        const messages = {
+          SET_VRING_NUM: () => frontend.ack('SET_VRING_NUM', { index: 1, num: queue.raw.size }),
+          SET_VRING_ADDR: () => frontend.ack('SET_VRING_ADDR', { index: 1, ...queue.addresses() }),
+          SET_VRING_KICK: () => frontend.ack('SET_VRING_KICK', { value: 1n }, { fds: [useless] }),
+        };
+        for (const [name, send] of Object.entries(messages)) {
+          if (name !== last) assert.equal(await send(), 0n, name);
+        }
+        assert.notEqual(await messages[last](), 0n, 'refused');
+        // A ring that ran would refuse this, or worse, be believed to have another size.
+        await guest.startQueue(1);
+        await use(guest);
+        assert.equal(await guest.stopQueue(1), 1);
+      });
+      assert.deepEqual(codesOf(refused), ['ERR_VHU_WATCH']);
+      await served.close();
+      closeSync(useless);
+    });
+  }
+});

@@ -94,22 +94,24 @@ export class SessionState {
     );
   }
 
-  /** Starts a ring that is complete and does not run yet. */
+  /**
+   * Starts a ring that is complete and does not run yet. One that cannot be started needs another
+   * kick fd: it must not start later by itself.
+   */
   async startIfComplete(ring: Vring): Promise<void> {
     if (ring.started || !ring.complete) return;
     const placement = ring.placement(this.memory.regions);
     const fds = ring.takeFds();
     ring.started = true;
-    await this.runner.startRing({
-      config: {
-        ...placement,
-        size: ring.size,
-        availIndex: ring.availIndex,
-        features: this.features,
-      },
-      ...fds,
-      enabled: ring.enabled,
-    });
+    const { size, availIndex, enabled } = ring;
+    const config = { ...placement, size, availIndex, features: this.features };
+    try {
+      await this.runner.startRing({ config, ...fds, enabled });
+    } catch (error) {
+      ring.started = false;
+      ring.setFd('kickFd', null);
+      throw error;
+    }
   }
 
   /**

@@ -78,7 +78,12 @@ export class EventLoopRunner implements QueueRunner {
   async startRing(start: RingStart): Promise<void> {
     const rings = await this.#set();
     const ring = rings.start(start);
-    this.#watchKick(ring);
+    try {
+      this.#watchKick(ring);
+    } catch (error) {
+      rings.finish(ring);
+      throw error;
+    }
     this.#planTurn();
   }
 

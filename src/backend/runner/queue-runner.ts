@@ -51,6 +51,7 @@ export interface QueueRunner {
    * any more.
    */
   setMemory(regions: readonly MemoryRegion[], placements: readonly RingPlacement[]): Promise<void>;
+  /** When it rejects, the ring does not run and its fds are closed. */
   startRing(start: RingStart): Promise<void>;
   /** Completes what is in flight, stops the ring, closes its fds and returns its indices. */
   stopRing(index: number): Promise<RingState>;

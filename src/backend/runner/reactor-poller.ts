@@ -47,8 +47,8 @@ export class PollerReactor implements WorkerReactor {
         this.#slots[key] = undefined;
       },
     };
+    this.#poller.add(fd, key, events); // throws for an fd that cannot be polled
     this.#slots[key] = slot;
-    this.#poller.add(fd, key, events);
     return slot;
   }
 

@@ -158,7 +158,9 @@ export class RingSet {
 
   /** Whether some ring has no kick fd (SET_VRING_KICK without one), so that it has to be polled. */
   mustPoll(): boolean {
-    return this.running.some((ring) => ring.kick === null && canServe(ring, this.#plane));
+    return this.running.some(
+      (ring) => ring.kick === null && ring.queue.fault === null && canServe(ring, this.#plane),
+    );
   }
 
   #serveRing(ring: RunningRing): number {

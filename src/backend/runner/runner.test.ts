@@ -208,6 +208,20 @@ for (const [name, plane] of PLANES) {
   });
 }
 
+it('a ring without a kick fd that the guest has broken is not polled any more', async () => {
+  await withEcho(worker(ECHO), async ({ guest, frontend, faults }) => {
+    await frontend.command('SET_VRING_KICK', { value: 0x100n });
+    const hostile = guest.queue(0).hostileDriver();
+    hostile.offer(0xffff);
+    await until(() => faults.length > 0);
+    const before = process.cpuUsage();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const { user, system } = process.cpuUsage(before);
+    const usedMs = (user + system) / 1000;
+    assert.ok(usedMs < 150, `300 ms of waiting took ${String(usedMs)} ms of CPU`);
+  });
+});
+
 /** Holds each request for a while, and takes one at a time. */
 const ONE_AT_A_TIME = `
   export const createDataPlane = (context) => {

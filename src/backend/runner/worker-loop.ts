@@ -165,7 +165,12 @@ export class WorkerLoop {
 
   #start(start: RingStart): void {
     const ring = this.#rings.start(start);
-    this.#watchKick(ring);
+    try {
+      this.#watchKick(ring);
+    } catch (error) {
+      this.#rings.finish(ring);
+      throw error;
+    }
     this.#kicked = true; // started by SET_VRING_KICK: chains may wait already, kicked or not
   }
 
