@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { assert } from '../../../util/index.ts';
-import { blockDeviceZero } from '../../../sys/index.ts';
+import { ERRNO, blockDeviceZero } from '../../../sys/index.ts';
 import type { Uring } from '../../../sys/index.ts';
 import { PENDING, RANGE_OP } from './engine.ts';
 import type { BlkEngine, EngineImage } from './engine.ts';
@@ -14,7 +13,11 @@ const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 const FALLOC_FL_ZERO_RANGE = 16;
 
-const ROOM = 'the submission queue has room after it was submitted';
+/**
+ * For a submission queue that is full after it was submitted too: the kernel is short of memory, or
+ * wants its completions to be taken first.
+ */
+const EAGAIN = -(ERRNO.EAGAIN as number);
 
 /** See the module. A request's `userData` is `base + slot`. */
 export class UringEngine implements BlkEngine {
@@ -35,7 +38,7 @@ export class UringEngine implements BlkEngine {
     const uring = this.#uring;
     if (!uring.prepReadv(this.#fd, iov, iovCount, offset, this.#base + slot)) {
       uring.submit();
-      assert(uring.prepReadv(this.#fd, iov, iovCount, offset, this.#base + slot), ROOM);
+      if (!uring.prepReadv(this.#fd, iov, iovCount, offset, this.#base + slot)) return EAGAIN;
     }
     return PENDING;
   }
@@ -44,7 +47,7 @@ export class UringEngine implements BlkEngine {
     const uring = this.#uring;
     if (!uring.prepWritev(this.#fd, iov, iovCount, offset, this.#base + slot)) {
       uring.submit();
-      assert(uring.prepWritev(this.#fd, iov, iovCount, offset, this.#base + slot), ROOM);
+      if (!uring.prepWritev(this.#fd, iov, iovCount, offset, this.#base + slot)) return EAGAIN;
     }
     return PENDING;
   }
@@ -53,7 +56,7 @@ export class UringEngine implements BlkEngine {
     const uring = this.#uring;
     if (!uring.prepFsync(this.#fd, true, this.#base + slot)) {
       uring.submit();
-      assert(uring.prepFsync(this.#fd, true, this.#base + slot), ROOM);
+      if (!uring.prepFsync(this.#fd, true, this.#base + slot)) return EAGAIN;
     }
     return PENDING;
   }
@@ -67,7 +70,8 @@ export class UringEngine implements BlkEngine {
     const uring = this.#uring;
     if (!uring.prepFallocate(this.#fd, mode, offset, lengthBytes, this.#base + slot)) {
       uring.submit();
-      assert(uring.prepFallocate(this.#fd, mode, offset, lengthBytes, this.#base + slot), ROOM);
+      if (!uring.prepFallocate(this.#fd, mode, offset, lengthBytes, this.#base + slot))
+        return EAGAIN;
     }
     return PENDING;
   }
