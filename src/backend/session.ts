@@ -99,9 +99,10 @@ export class Session {
     if ((negotiated & CONFIG_CHANGE) === CONFIG_CHANGE) backendRequests?.configChanged();
   }
 
-  /** A ring was broken by the guest. */
+  /** A ring was broken by the guest. Its driver is told that the status changed (virtio 2.1.2). */
   ringBroken(): void {
     this.#state.ringBroken();
+    this.configChanged();
   }
 
   #take(frame: Frame): Promise<void> | undefined {

@@ -23,6 +23,7 @@ const CQE_WORDS = 4;
 /** `struct io_uring_getevents_arg` (24 bytes), followed by a `struct __kernel_timespec`. */
 const ARG = { sigmask: 0, ts: 16, SIZE: 24, timespec: 24, END: 40 };
 
+const IORING_SETUP_CQSIZE = 1 << 3;
 const IORING_SETUP_COOP_TASKRUN = 1 << 8;
 const IORING_SETUP_TASKRUN_FLAG = 1 << 9;
 const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
@@ -88,15 +89,19 @@ export class Uring {
   #head = 0; // our side of the completion queue
   #closed = false;
 
-  /** Opens a ring of `entries` (a power of two) submissions; null where there is none to be had. */
-  static open(entries: number): Uring | null {
+  /**
+   * Opens a ring of `entries` submissions, and of `completions` that may wait to be taken (both
+   * powers of two); null where there is none to be had.
+   */
+  static open(entries: number, completions: number = 2 * entries): Uring | null {
     const { uring } = abi;
     if (posixOnly || uring === null || libc.syscall6 === null) return null;
     const params = new NativeBlock(PARAMS.SIZE);
     try {
       for (const flags of SETUP_FLAGS) {
         params.bytes.fill(0);
-        params.view.setUint32(PARAMS.flags, flags, true);
+        params.view.setUint32(PARAMS.flags, flags | IORING_SETUP_CQSIZE, true);
+        params.view.setUint32(PARAMS.cqEntries, completions, true);
         const fd = libc.syscall6(uring.SYS_io_uring_setup, entries, params.address, 0, 0, 0, 0);
         if (fd < 0) {
           if (libc.errno() === ERRNO.EINVAL) continue; // a flag that this kernel does not know

@@ -15,13 +15,18 @@ import { WorkerLoop } from './worker-loop.ts';
 
 /** Requests that one thread may have in the kernel's submission queue. */
 const URING_ENTRIES = 256;
+/**
+ * Completions that may wait to be taken: more than a device has under way, since kernels before 5.18
+ * refuse requests while completions wait for room.
+ */
+const URING_COMPLETIONS = 16384;
 
 assert(parentPort !== null, 'this file is the entry of a worker thread');
 const port = parentPort;
 const start = workerData as WorkerStart;
 const send = (report: WorkerReport): void => port.postMessage(report);
 
-const uring = Uring.open(URING_ENTRIES);
+const uring = Uring.open(URING_ENTRIES, URING_COMPLETIONS);
 const reactor: WorkerReactor = uring === null ? new PollerReactor() : new UringReactor(uring);
 try {
   const module = (await import(start.module)) as { createDataPlane: DataPlaneFactory };

@@ -7,10 +7,10 @@
 import { ERRNO, mapAnonymous, pread, pwrite, viewMemory } from '../../sys/index.ts';
 import type { Mapping } from '../../sys/index.ts';
 import type { Chain } from '../../virtqueue/index.ts';
-import { IOVEC_BYTES } from './engine/engine.ts';
 
 const BOUNCE_BYTES = 256 * 1024;
 const EINTR = -(ERRNO.EINTR as number);
+const EIO = -(ERRNO.EIO as number);
 const ATTEMPTS_MAX = 1000;
 
 /** Zeroes to write from; touched by nobody else. */
@@ -37,18 +37,6 @@ export class Bounce {
     this.#bufferedFd = options.bufferedFd;
     this.#alignBytes = options.alignBytes;
     this.#bytes = new Uint8Array(viewMemory(this.#memory.address, BOUNCE_BYTES));
-  }
-
-  /** Whether direct I/O can do this by itself. */
-  aligned(iov: number, iovCount: number, offset: number, lengthBytes: number): boolean {
-    const align = this.#alignBytes;
-    if (offset % align !== 0 || lengthBytes % align !== 0) return false;
-    const words = new Uint32Array(viewMemory(iov, iovCount * IOVEC_BYTES));
-    for (let i = 0; i < words.length; i += 4) {
-      if ((words[i] as number) % align !== 0 || (words[i + 2] as number) % align !== 0)
-        return false;
-    }
-    return true;
   }
 
   /**
@@ -83,6 +71,7 @@ export function writeZeroes(fd: number, offset: number, lengthBytes: number): nu
     const written = pwrite(fd, zeroes.address, count, offset + done);
     if (written === EINTR && ++attempts < ATTEMPTS_MAX) continue;
     if (written < 0) return written;
+    if (written === 0) return EIO; // it cannot be, and the loop ends all the same
     done += written;
   }
   return 0;

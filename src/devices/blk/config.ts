@@ -9,8 +9,12 @@ import { CONFIG, SECTOR_BYTES } from './layout.ts';
 export const SEG_MAX = 126;
 /** The longest segment. */
 export const SIZE_MAX_BYTES: number = 4 * 1024 * 1024;
-/** Ranges of one DISCARD or WRITE_ZEROES request. */
-export const RANGES_MAX = 32;
+/** Ranges of one DISCARD request. */
+export const DISCARD_RANGES_MAX = 32;
+/** Ranges of one WRITE_ZEROES request, each of which may have to be written. */
+export const ZERO_RANGES_MAX = 1;
+/** The largest physical block that is told. */
+const PHYSICAL_BYTES_MAX = 4096;
 /**
  * Sectors of one range: 1 GiB, so that one request cannot keep the file system busy for minutes.
  */
@@ -39,18 +43,19 @@ export function blkConfigSpace(config: BlkConfig): Uint8Array {
   view.setUint32(CONFIG.sizeMax, SIZE_MAX_BYTES, true);
   view.setUint32(CONFIG.segMax, SEG_MAX, true);
   view.setUint32(CONFIG.blkSize, blockBytes, true);
-  const blocks = Math.max(1, Math.floor(optimalBytes / blockBytes));
-  const exponent = Math.floor(Math.log2(blocks));
+  // Some file systems report megabytes for what suits them: a hint, and not a block of the disk.
+  const physicalBytes = Math.max(blockBytes, Math.min(optimalBytes, PHYSICAL_BYTES_MAX));
+  const exponent = Math.floor(Math.log2(physicalBytes / blockBytes));
   view.setUint8(CONFIG.physicalBlockExp, exponent);
   view.setUint16(CONFIG.minIoSize, 2 ** exponent, true);
-  view.setUint32(CONFIG.optIoSize, 2 ** exponent, true);
+  view.setUint32(CONFIG.optIoSize, Math.max(1, Math.floor(optimalBytes / blockBytes)), true);
   view.setUint8(CONFIG.writeback, config.writeback ? 1 : 0);
   view.setUint16(CONFIG.numQueues, config.queueCount, true);
   view.setUint32(CONFIG.maxDiscardSectors, RANGE_SECTORS_MAX, true);
-  view.setUint32(CONFIG.maxDiscardSeg, RANGES_MAX, true);
+  view.setUint32(CONFIG.maxDiscardSeg, DISCARD_RANGES_MAX, true);
   view.setUint32(CONFIG.discardSectorAlignment, (2 ** exponent * blockBytes) / SECTOR_BYTES, true);
   view.setUint32(CONFIG.maxWriteZeroesSectors, RANGE_SECTORS_MAX, true);
-  view.setUint32(CONFIG.maxWriteZeroesSeg, RANGES_MAX, true);
+  view.setUint32(CONFIG.maxWriteZeroesSeg, ZERO_RANGES_MAX, true);
   view.setUint8(CONFIG.writeZeroesMayUnmap, 1);
   return bytes;
 }

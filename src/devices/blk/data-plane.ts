@@ -15,7 +15,7 @@ import { COUNTER } from '../../backend/index.ts';
 import type { DataPlane, DataPlaneContext, DataPlaneFactory } from '../../backend/index.ts';
 import { Bounce, writeZeroes } from './bounce.ts';
 import type { DirectIo } from './bounce.ts';
-import { RANGES_MAX, RANGE_SECTORS_MAX } from './config.ts';
+import { DISCARD_RANGES_MAX, RANGE_SECTORS_MAX, ZERO_RANGES_MAX } from './config.ts';
 import { PENDING, RANGE_OP } from './engine/engine.ts';
 import type { BlkEngine, EngineImage } from './engine/engine.ts';
 import { CachedEngine } from './engine/cached.ts';
@@ -197,9 +197,10 @@ export class BlkDataPlane implements DataPlane {
 
   #beginRanges(queue: Virtqueue, chain: Chain, type: number): void {
     const count = (chain.readableBytes - REQUEST_HEADER.SIZE) / RANGE.SIZE;
+    const max = type === VIRTIO_BLK_T.DISCARD ? DISCARD_RANGES_MAX : ZERO_RANGES_MAX;
     if (!this.#options.discard) {
       this.#answer(queue, chain, VIRTIO_BLK_S.UNSUPP);
-    } else if (this.#readOnly || !Number.isInteger(count) || count < 1 || count > RANGES_MAX) {
+    } else if (this.#readOnly || !Number.isInteger(count) || count < 1 || count > max) {
       bump(this.#counters, COUNTER.guestFaults, 1);
       this.#answer(queue, chain, VIRTIO_BLK_S.IOERR);
     } else {
@@ -275,12 +276,22 @@ export class BlkDataPlane implements DataPlane {
     const skip = write ? REQUEST_HEADER.SIZE + done : done;
     const count = slots.fillIovecs(slot, first, end, skip, rest);
     const iov = slots.iovecAddress(slot);
-    if (this.#bounce !== null && !this.#bounce.aligned(iov, count, offset, rest)) {
+    if (this.#bounce !== null && !this.#directFits(slot, count, offset, rest)) {
       return this.#bounce.transfer(chain, write, skip, offset, rest);
     }
     return write
       ? this.#engine.write(slot, iov, count, offset)
       : this.#engine.read(slot, iov, count, offset);
+  }
+
+  /** Whether direct I/O takes this transfer as it is. */
+  #directFits(slot: number, iovCount: number, offset: number, lengthBytes: number): boolean {
+    const align = this.#options.direct?.alignBytes ?? 1;
+    return (
+      offset % align === 0 &&
+      lengthBytes % align === 0 &&
+      this.#slots.aligned(slot, iovCount, align)
+    );
   }
 
   /** Takes the result of a call in; true when the request is finished. */

@@ -51,8 +51,8 @@ export type BlkSettings = Required<BlkOptions>;
 const QUEUES_MAX = 256;
 const THREADS_MAX = 64;
 /**
- * Waking a sleeping driver takes 25 to 40 µs on a virtual machine: a driver that waits for each answer
- * and asks again is met by a poll of this length, and by one of half of it hardly ever.
+ * Waking a sleeping driver takes 25 to 40 µs on a virtual machine: a driver that waits for each
+ * answer and asks again is met by a poll of this length, and by one of half of it hardly ever.
  */
 const POLL_US = 64;
 const POLL_US_MAX = 1_000_000;

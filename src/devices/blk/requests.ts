@@ -113,6 +113,18 @@ export class RequestSlots {
     return count;
   }
 
+  /** Whether the addresses and lengths of `count` entries of the slot's array are multiples. */
+  aligned(slot: number, count: number, alignBytes: number): boolean {
+    const words = this.#iovecWords;
+    const first = slot * IOVECS_PER_CALL * (IOVEC_BYTES / 4);
+    for (let at = first; at < first + count * (IOVEC_BYTES / 4); at += IOVEC_BYTES / 4) {
+      const address = words[at] as number; // its low half decides
+      const lengthBytes = words[at + 2] as number;
+      if (address % alignBytes !== 0 || lengthBytes % alignBytes !== 0) return false;
+    }
+    return true;
+  }
+
   /** Unmaps the arrays; nothing is under way. */
   close(): void {
     this.#iovecs.unmap();
