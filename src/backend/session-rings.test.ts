@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { protocolFeatures, virtioFeatures } from '../protocol/index.ts';
+import { BACKEND, protocolFeatures, virtioFeatures } from '../protocol/index.ts';
 import { HOSTILE_CHAINS, EchoDevice, MockGuest, TestBackend, codesOf } from '../testing/index.ts';
 import type { FrontendMessageName, MockFrontend, MockQueue } from '../testing/index.ts';
 import { COUNTER } from './index.ts';
@@ -447,11 +447,14 @@ describe('a session whose guest breaks a ring', () => {
           protocolFeatures: frontendFeatures,
         }),
       );
+      const channel = keep(await frontend.openBackendChannel());
       const queue = guest.queue(0);
       const hostile = queue.hostileDriver();
       chain.offer(hostile);
       queue.raw.kick();
       while (queue.errors === 0) assert.ok(await queue.waitForCall(), 'the err fd is signalled');
+      const { request } = await channel.receive();
+      assert.equal(request, BACKEND.CONFIG_CHANGE_MSG, 'the driver is to look at the status');
       assert.equal((await frontend.askNumber('GET_STATUS')) & NEEDS_RESET, NEEDS_RESET);
       await echo(guest, 1);
       await frontend.command('RESET_DEVICE');
