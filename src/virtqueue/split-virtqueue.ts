@@ -415,8 +415,8 @@ export class SplitVirtqueue implements Virtqueue {
       if (chain.segmentCount >= SEGMENTS_PER_DESCRIPTOR * this.#descriptorsMax()) {
         return this.#break(
           'ERR_VHU_RING_SEGMENTS',
-          `descriptor ${String(index)}: the chain's buffers cross from region to region more than ` +
-            `${String(chain.segmentCount)} times`,
+          `descriptor ${String(index)}: the chain's buffers cross from region to region more ` +
+            `than ${String(chain.segmentCount)} times`,
         );
       }
       chain.append(gpa, this.#memory.hvaOf(gpa, count), count, writable);

@@ -16,8 +16,8 @@ import { WorkerLoop } from './worker-loop.ts';
 /** Requests that one thread may have in the kernel's submission queue. */
 const URING_ENTRIES = 256;
 /**
- * Completions that may wait to be taken: more than a device has under way, since kernels before 5.18
- * refuse requests while completions wait for room.
+ * Completions that may wait to be taken: more than a device has under way, since kernels before
+ * 5.18 refuse requests while completions wait for room.
  */
 const URING_COMPLETIONS = 16384;
 
