@@ -4,6 +4,7 @@
  * @module
  */
 import { VhostUserError } from '../util/index.ts';
+import type { RingPlacement } from '../virtqueue/index.ts';
 import { protocolFeatures, virtioFeatures } from '../protocol/index.ts';
 import type { PayloadKind, Payloads } from '../protocol/index.ts';
 import { BackendRequests } from './backend-requests.ts';
@@ -138,14 +139,17 @@ export class SessionState {
    * @throws VhostUserError when a running ring would lose its memory; the old table then stays.
    */
   async changeMemory(change: MemoryChange): Promise<void> {
+    let placements: RingPlacement[];
     try {
       const running = this.rings.filter((ring) => ring.started);
-      const placements = running.map((ring) => ring.placement(change.regions));
-      await this.runner.setMemory(change.regions, placements);
+      placements = running.map((ring) => ring.placement(change.regions));
     } catch (error) {
       change.discard();
       throw error;
     }
+    // This fails when a thread has ended. Others may have moved by then: nothing is unmapped, neither
+    // the old nor the new, by a back-end that has failed as a whole.
+    await this.runner.setMemory(change.regions, placements);
     const unmapOld = change.adopt();
     unmapOld();
   }

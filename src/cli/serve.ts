@@ -39,6 +39,8 @@ export interface ServeEntry {
 const STATUS_INTERVAL_MS = 1000;
 /** Requests on a disk that does not answer must not keep the program from ending. */
 const CLOSE_LIMIT_MS = 2000;
+/** Lines about refused messages of one front-end. */
+const REFUSED_LINES_MAX = 20;
 
 /** Serves and returns the exit code. @throws VhostUserError when a device cannot be started. */
 export async function serve(entries: readonly ServeEntry[], log: Log): Promise<number> {
@@ -53,6 +55,7 @@ class Served implements StatusSource {
   peerPid: number | null = null;
   backend: Backend | null = null;
   device: ServableDevice | null = null;
+  #refusedCount = 0; // messages of the front-end that is connected
   failed = false;
   readonly #entry: ServeEntry;
   readonly #log: Log;
@@ -116,6 +119,7 @@ class Served implements StatusSource {
       },
       connected: (peer) => {
         this.peerPid = peer.pid ?? null;
+        this.#refusedCount = 0;
         const who = peer.pid === undefined ? '' : `, process ${peer.pid}`;
         this.#log.write('info', `a front-end has connected${who}`, {
           device: this.name,
@@ -141,7 +145,7 @@ class Served implements StatusSource {
           code: fault.code,
         });
       },
-      refused: (error) => this.#say('warn', `refused: ${error.message}`, 'refused'),
+      refused: (error) => this.#refused(error),
       log: (level, text) => this.#log.write(level, text, { device: this.name }),
       failed: (error) => {
         this.failed = true;
@@ -149,6 +153,14 @@ class Served implements StatusSource {
         void this.backend?.close();
       },
     };
+  }
+
+  /** A front-end that sends nonsense without end must not fill the disk with it. */
+  #refused(error: Error): void {
+    this.#refusedCount++;
+    const last = this.#refusedCount === REFUSED_LINES_MAX ? ' (no more of these are shown)' : '';
+    const level = this.#refusedCount <= REFUSED_LINES_MAX ? 'warn' : 'debug';
+    this.#say(level, `refused: ${error.message}${last}`, 'refused');
   }
 
   #served(): string {

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { BlkClient } from '../../src/frontend/index.ts';
+import { MockFrontend } from '../../src/testing/index.ts';
 import { acceptUnix, closeFd, listenUnix, socketPair } from '../../src/sys/index.ts';
 import { PROGRAM_FILE, RunningProgram, runProgram } from '../support/program.ts';
 import type { StartOptions } from '../support/program.ts';
@@ -278,6 +279,24 @@ test('a second server on one socket is refused, and the first one stays', async 
     assert.match(stderr, /another process is listening there/);
     await expectServed(path);
     await program.end();
+  });
+});
+
+test('a front-end that sends nonsense without end fills no log', async () => {
+  const path = newSocketPath();
+  await withProgram(['blk', image, '--socket-path', path], {}, async (program) => {
+    await program.says(LISTENING);
+    for (let session = 0; session < 2; session++) {
+      const frontend = await MockFrontend.connect(path);
+      for (let i = 0; i < 200; i++) await frontend.send('SET_VRING_NUM', { index: 9, num: 1 });
+      await frontend.askNumber('GET_FEATURES');
+      frontend.close();
+    }
+    await expectServed(path);
+    const { stderr } = await program.end();
+    const refused = linesOf(stderr).filter(({ event }) => event === 'refused');
+    assert.equal(refused.length, 2 * 20, 'twenty for each front-end');
+    assert.match(String(refused[19]?.msg), /no more of these are shown/);
   });
 });
 
