@@ -233,6 +233,41 @@ describe('SplitVirtqueue: notifications', () => {
     });
   });
 
+  for (const features of [0n, EVENT_IDX]) {
+    it(`quietly, a driver that listens is shown nothing yet (features 0x${features.toString(16)})`, () => {
+      withRing({ size: 8, features }, (driver, device) => {
+        fillDescriptors(driver);
+        complete(driver, device, 1); // the first is always told
+        driver.used();
+        const listen = (index: number): void => {
+          driver.usedEvent(index);
+          driver.availFlags(0);
+        };
+        const ignore = (): void => {
+          driver.usedEvent(5000);
+          driver.availFlags(1);
+        };
+        const answer = (head: number): void => {
+          driver.offer(head);
+          const chain = device.pop();
+          assert.ok(chain);
+          device.push(chain, 0);
+        };
+        listen(1);
+        answer(0);
+        assert.equal(device.publishQuietly(), false);
+        assert.equal(driver.used().length, 0, 'it would have to be told');
+        assert.equal(device.publish(), true, 'and is told later');
+        assert.equal(driver.used().length, 1);
+        ignore();
+        answer(1);
+        assert.equal(device.publishQuietly(), false, 'nothing to tell');
+        assert.equal(driver.used().length, 1, 'but shown');
+        assert.equal(device.publish(), false, 'there is nothing new');
+      });
+    });
+  }
+
   for (const start of [0, 40000, 65535]) {
     it(`batches of 32768 and more are told of exactly (from ${start})`, () => {
       const features = EVENT_IDX;

@@ -333,8 +333,12 @@ class Exchange {
       chains.reverse();
       tokens.reverse();
     }
-    for (const chain of chains) device.push(chain, 0);
-    const call = device.publish();
+    let call = false;
+    for (const [i, chain] of chains.entries()) {
+      device.push(chain, 0);
+      if (i % 3 === 1 && device.publishQuietly()) call = true;
+    }
+    if (device.publish()) call = true;
     this.#done.push(...tokens);
     if (this.#driverWantsDone === 0 || chains.length === 0) return;
     if (this.#done.length < this.#driverWantsDone) return;
