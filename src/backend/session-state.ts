@@ -147,8 +147,8 @@ export class SessionState {
       change.discard();
       throw error;
     }
-    // This fails when a thread has ended. Others may have moved by then: nothing is unmapped, neither
-    // the old nor the new, by a back-end that has failed as a whole.
+    // This fails when a thread has ended. Others may have moved by then: nothing is unmapped,
+    // neither the old nor the new, by a back-end that has failed as a whole.
     await this.runner.setMemory(change.regions, placements);
     const unmapOld = change.adopt();
     unmapOld();

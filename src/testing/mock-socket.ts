@@ -106,7 +106,11 @@ export class MockSocket {
   async sendPieces({ bytes, fds = [] }: MockBytes, pieces: MockPieces): Promise<void> {
     const { pieceBytes, fdsWithPiece = 0, pauseMs = 1 } = pieces;
     for (let done = 0, piece = 0; done < bytes.length; done += pieceBytes, piece++) {
-      if (done > 0) await sleep(pauseMs);
+      if (done > 0) {
+        await sleep(pauseMs);
+        // A late timer fires before the fds of its turn are looked at: a peer here reads first.
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      }
       const part = bytes.subarray(done, done + pieceBytes);
       await this.sendBytes(part, piece === fdsWithPiece ? fds : []);
     }
