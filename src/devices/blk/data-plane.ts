@@ -206,6 +206,7 @@ export class BlkDataPlane implements DataPlane {
     } else {
       bump(this.#counters, COUNTER.discards, 1);
       const slot = this.#slots.take(queue, chain);
+      this.#slots.phase[slot] = PHASE.range;
       this.#slots.rangeIndex[slot] = 0;
       this.#slots.rangeOp[slot] = RANGE_OP.discard;
       const status = this.#loadRange(slot, chain, type);
@@ -365,7 +366,7 @@ export class BlkDataPlane implements DataPlane {
     const slots = this.#slots;
     const queue = slots.queue[slot] as Virtqueue;
     const chain = slots.chain[slot] as Chain;
-    assert(slots.phase[slot] !== PHASE.idle || chain.taken, 'a request is finished once');
+    assert(slots.phase[slot] !== PHASE.idle, 'a request is finished once');
     slots.release(slot);
     if (chain.taken) this.#answer(queue, chain, status); // else its ring was abandoned meanwhile
     return true;
