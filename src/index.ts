@@ -34,6 +34,7 @@ export type {
   ReactorWatch,
   WorkerDataPlane,
 } from './backend/index.ts';
+export type { FuseAbilities, FuseCall, FuseOperations, FuseSession } from './devices/fs/index.ts';
 export { BlkDevice, openBlk } from './devices/blk/index.ts';
 export type { BlkEngineName, BlkOptions } from './devices/blk/index.ts';
 export { BlkClient, FrontendQueue, FrontendSession, SharedMemory } from './frontend/index.ts';
@@ -52,5 +53,6 @@ export type { VhostUserErrorOptions } from './util/index.ts';
 export { Chain } from './virtqueue/index.ts';
 export type { Virtqueue, VirtqueueFault } from './virtqueue/index.ts';
 
+export * as fuse from './fuse/index.ts';
 export * as protocol from './protocol/index.ts';
 export * as virtqueue from './virtqueue/index.ts';

@@ -10,7 +10,7 @@ const RANKS: readonly (readonly string[])[] = [
   ['util'],
   ['abi'],
   ['sys'],
-  ['memory'],
+  ['memory', 'fuse'],
   ['virtqueue'],
   ['protocol'],
   ['backend', 'frontend'],
