@@ -4,12 +4,11 @@
  *
  * @module
  */
-import { createInterface } from 'node:readline';
-import type { ChildProcess } from 'node:child_process';
-import { errorMessage } from '../src/util/index.ts';
 import type { BlkBenchResult } from '../src/frontend/index.ts';
+import { JsonChild } from './json-child.ts';
+import type { ClientFailure } from './json-child.ts';
 import type { Op } from './plan.ts';
-import { processError, runProcess, startProcess, stopProcess } from './process.ts';
+import { processError, runProcess } from './process.ts';
 import { inPeerRoot } from './server.ts';
 
 /** One kind of load. */
@@ -87,23 +86,16 @@ export interface PollingRequest extends Load {
 }
 
 /** What it answers, a JSON line each. */
-export type PollingReply = { readonly ready: true } | BlkBenchResult | { readonly error: string };
+export type PollingReply = { readonly ready: true } | BlkBenchResult | ClientFailure;
 
 /** Our own polling front-end, in a process of its own that stays connected between the runs. */
 export class PollingClient implements LoadClient {
-  readonly #child: ChildProcess;
-  readonly #replies: AsyncIterator<string, undefined>;
+  readonly #child: JsonChild;
   readonly #name: string;
-  #stderr = '';
 
-  private constructor(child: ChildProcess, name: string) {
+  private constructor(child: JsonChild, name: string) {
     this.#child = child;
     this.#name = name;
-    if (child.stdout === null) throw processError('the polling client has no output');
-    this.#replies = createInterface({ input: child.stdout })[
-      Symbol.asyncIterator
-    ]() as AsyncIterator<string, undefined>;
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text));
   }
 
   /** Starts the process and waits until it is connected, with its queue started. */
@@ -111,47 +103,23 @@ export class PollingClient implements LoadClient {
     const suffix = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
     const entry = new URL(`./blk-client${suffix}`, import.meta.url);
     const args = ['--enable-source-maps', entry.pathname, socketPath];
-    const child = startProcess({ file: process.execPath, args }, { stdio: 'pipe' });
-    child.once('error', () => undefined); // `#reply` finds the end of its output
-    const client = new PollingClient(child, `polling client on ${socketPath}`);
-    await client.#reply(TIMEOUT_BASE_MS);
-    return client;
+    const name = `polling client on ${socketPath}`;
+    const child = new JsonChild({ file: process.execPath, args }, name);
+    await child.reply(TIMEOUT_BASE_MS);
+    return new PollingClient(child, name);
   }
 
   async run(load: Load, seconds: number): Promise<LoadResult> {
     const request: PollingRequest = { ...load, durationMs: seconds * 1000 };
-    this.#child.stdin?.write(`${JSON.stringify(request)}\n`);
-    const result = await this.#reply(timeoutMs(seconds));
+    const result = await this.#child.ask<BlkBenchResult>(request, timeoutMs(seconds));
     if (!('requests' in result)) throw processError(`${this.#name}: not a result`);
     if (result.errors > 0) throw processError(`${this.#name}: ${result.errors} requests failed`);
     const { requests, latencyUs } = result;
     return { requests, seconds: result.seconds, latencyUs };
   }
 
-  async close(): Promise<void> {
-    const child = this.#child;
-    const gone = new Promise((resolve) => child.once('exit', resolve));
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    child.stdin?.end(); // it closes its session then
-    const timer = setTimeout(() => void stopProcess(child), TIMEOUT_BASE_MS / 4);
-    await gone;
-    clearTimeout(timer);
-  }
-
-  async #reply(ms: number): Promise<PollingReply> {
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), ms); // ends its output
-    try {
-      const { done, value } = await this.#replies.next();
-      if (done === true) throw processError(`${this.#name} has ended: ${this.#stderr.trim()}`);
-      const reply = JSON.parse(value) as PollingReply;
-      if ('error' in reply) throw processError(`${this.#name}: ${reply.error}`);
-      return reply;
-    } catch (error) {
-      if (error instanceof SyntaxError) throw processError(`${this.#name}: ${errorMessage(error)}`);
-      throw error;
-    } finally {
-      clearTimeout(timer);
-    }
+  close(): Promise<void> {
+    return this.#child.close();
   }
 }
 

@@ -22,6 +22,8 @@ export interface MachineFacts {
   readonly v8: string;
   readonly qemu: string;
   readonly fio: string;
+  /** The version of the peer, where it is not QEMU. */
+  readonly peer?: string;
   /** One-minute load average as the benchmark began. */
   readonly load: number;
   /** CPUs that other processes kept busy as the benchmark began. */

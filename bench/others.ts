@@ -6,9 +6,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { cpuBetweenNs, parseChildren, parseStat, sampleCpu } from './proc.ts';
+import { cpuBetweenNs, parseChildren, parseStat, treePids, trySampleCpu } from './proc.ts';
 import type { CpuSample } from './proc.ts';
-import { livePids } from './process.ts';
 
 /** What others may use, in CPUs, for a figure to be worth something. */
 export const OTHERS_CPUS_MAX = 0.1;
@@ -16,7 +15,7 @@ export const OTHERS_CPUS_MAX = 0.1;
 const NS_PER_TICK = 10_000_000; // as in proc.ts
 const CPU_COUNT = cpus().length;
 
-/** From its making until `othersCpus`, this process and its children are told from all others. */
+/** From its making until `othersCpus`, this process and its descendants are told from all others. */
 export class OthersMeter {
   readonly #startNs = performance.now() * 1e6;
   readonly #idleNs = idleNs();
@@ -24,8 +23,9 @@ export class OthersMeter {
   readonly #children = new Map<number, CpuSample>();
 
   constructor() {
-    for (const pid of livePids()) {
-      const sample = trySample(pid);
+    for (const pid of treePids(process.pid)) {
+      if (pid === process.pid) continue; // its time, and that of its ended children, is `selfNs`
+      const sample = trySampleCpu(pid);
       if (sample !== null) this.#children.set(pid, sample);
     }
   }
@@ -36,7 +36,7 @@ export class OthersMeter {
     const busyNs = wallNs * CPU_COUNT - (idleNs() - this.#idleNs);
     let oursNs = selfNs() - this.#self; // with the children that have ended meanwhile
     for (const [pid, before] of this.#children) {
-      const after = trySample(pid);
+      const after = trySampleCpu(pid);
       if (after !== null) oursNs += cpuBetweenNs(before, after);
     }
     return Math.max(0, busyNs - oursNs) / wallNs;
@@ -57,12 +57,4 @@ function idleNs(): number {
 function selfNs(): number {
   const text = readFileSync('/proc/self/stat', 'utf8');
   return parseStat(text) + parseChildren(text);
-}
-
-function trySample(pid: number): CpuSample | null {
-  try {
-    return sampleCpu(pid);
-  } catch {
-    return null; // it has ended: its time is among that of the children
-  }
 }

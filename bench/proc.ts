@@ -7,6 +7,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { VhostUserError } from '../src/util/index.ts';
 
 const NS_PER_TICK = 10_000_000; // USER_HZ is 100 on every architecture that Node runs on
+const TREE_PIDS_MAX = 1000; // of one of our children; more are not looked at
 const LISTENING_FLAG = 0x10000; // __SO_ACCEPTCON in /proc/net/unix
 
 /** CPU time of a process up to some moment. */
@@ -27,6 +28,54 @@ export function sampleCpu(pid: number): CpuSample {
   } catch (error) {
     const text = `process ${pid} cannot be measured: it is gone`;
     throw new VhostUserError('ERR_VHU_BENCH_PROCESS', text, { cause: error });
+  }
+}
+
+/**
+ * The same for a process and all of its descendants: a server may wait in the process that was
+ * started, and serve in another one.
+ */
+export function sampleTree(pid: number): CpuSample {
+  const threads = new Map<number, number>();
+  let coarseNs = 0;
+  for (const each of treePids(pid)) {
+    const sample = each === pid ? sampleCpu(each) : trySampleCpu(each);
+    if (sample === null) continue;
+    for (const [tid, ns] of sample.threads) threads.set(tid, ns);
+    coarseNs += sample.coarseNs;
+  }
+  return { threads, coarseNs };
+}
+
+/** A sample of a process that may have ended; null then. */
+export function trySampleCpu(pid: number): CpuSample | null {
+  try {
+    return sampleThreads(pid);
+  } catch {
+    return null;
+  }
+}
+
+/** A process and its descendants, as they are now; a process that is gone has none. */
+export function treePids(pid: number): number[] {
+  const found = [pid];
+  for (let at = 0; at < found.length && at < TREE_PIDS_MAX; at++) {
+    found.push(...childrenOf(found[at] as number));
+  }
+  return found;
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((tid) => {
+      const text = readFileSync(`/proc/${pid}/task/${tid}/children`, 'utf8');
+      return text
+        .split(' ')
+        .filter((word) => word !== '')
+        .map(Number);
+    });
+  } catch {
+    return []; // it has ended
   }
 }
 
@@ -76,6 +125,17 @@ function ticksNs(text: string, field: number): number {
 /** Bytes of a process's own resident memory (anonymous and file pages), without the guest's. */
 export function ownResidentBytes(pid: number): number {
   return parseStatus(readFileSync(`/proc/${pid}/status`, 'utf8'));
+}
+
+/** That of the largest process among one and its descendants: the one that serves. */
+export function treeResidentBytes(pid: number): number {
+  return treePids(pid).reduce((most, each) => {
+    try {
+      return Math.max(most, ownResidentBytes(each));
+    } catch {
+      return most; // it has ended
+    }
+  }, 0);
 }
 
 /** See {@link ownResidentBytes}: out of a `status` file. */

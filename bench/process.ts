@@ -6,6 +6,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { VhostUserError } from '../src/util/index.ts';
+import { treePids } from './proc.ts';
 
 const live = new Set<ChildProcess>();
 const STOP_MS = 5000;
@@ -64,14 +65,22 @@ export async function stopProcess(child: ChildProcess): Promise<void> {
   clearTimeout(timer);
 }
 
-/** The ids of those that run now. */
-export function livePids(): number[] {
-  return [...live].flatMap(({ pid }) => (pid === undefined ? [] : [pid]));
-}
-
 /** Kills what still runs; for the end of the benchmark, whichever it is. */
 export function killAll(): void {
-  for (const child of live) child.kill('SIGKILL');
+  for (const { pid } of live) {
+    if (pid !== undefined) killTree(pid);
+  }
+}
+
+/** Kills a process and what it has started: a server may serve in a child of its own. */
+function killTree(pid: number): void {
+  for (const each of treePids(pid)) {
+    try {
+      process.kill(each, 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+  }
 }
 
 /** A command line as it would be typed. */

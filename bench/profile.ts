@@ -6,7 +6,6 @@
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { processError, runProcess, startProcess, stopProcess } from './process.ts';
-import type { Mode } from './plan.ts';
 
 /** Which program takes the profile. */
 export type ProfilerName = 'cpu' | 'perf';
@@ -19,8 +18,11 @@ export interface Profiler {
   readonly name: ProfilerName;
   /** Arguments for the Node that runs the server. */
   readonly nodeArgs: readonly string[];
-  /** Begins with a server that runs; the returned function is called before it is stopped. */
-  attach(pid: number, mode: Mode): Promise<() => Promise<void>>;
+  /**
+   * Begins with a server that runs; `label` is part of a file's name. The returned function is
+   * called before the server is stopped.
+   */
+  attach(pid: number, label: string): Promise<() => Promise<void>>;
   /** Where the profiles are, for people. */
   advice(): string;
 }
@@ -54,8 +56,8 @@ function perfProfiler(folder: string): Profiler {
     name: 'perf',
     // Lets perf name compiled functions; V8's log, which comes with it, goes to the same folder.
     nodeArgs: ['--perf-basic-prof', '--no-logfile-per-isolate', `--logfile=${folder}/v8.log`],
-    attach: (pid, mode) => {
-      const file = `${folder}/${mode}.perf`;
+    attach: (pid, label) => {
+      const file = `${folder}/${label}.perf`;
       files.push(file);
       const args = [
         'record',

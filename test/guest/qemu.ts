@@ -29,6 +29,12 @@ export interface GuestDisk {
   readonly listen?: boolean;
 }
 
+/** One vhost-user-fs device of the guest. */
+export interface GuestShare {
+  readonly tag: string;
+  readonly socketPath: string;
+}
+
 /** A guest and what it is to do. */
 export interface GuestOptions {
   readonly peers: Peers;
@@ -36,6 +42,9 @@ export interface GuestOptions {
   /** A folder of the test's own in /tmp. */
   readonly folder: string;
   readonly disks: readonly GuestDisk[];
+  readonly shares?: readonly GuestShare[];
+  /** Default: 2. */
+  readonly cpus?: number;
   /** For busybox's sh. A line `@key=value` becomes a value of the result. */
   readonly script: string;
   /** How guest memory is made: both kinds are shared with the back-end. */
@@ -109,20 +118,21 @@ function guestCommand(options: GuestOptions): readonly string[] {
   return [
     ...(options.pipes === true ? withoutEventfd(peers) : []),
     ...options.qemu.command,
-    ...machineOptions(options.memory),
+    ...machineOptions(options.memory, options.cpus ?? 2),
     ...['-kernel', kernel, '-initrd', initramfs],
     ...['-append', 'console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr'],
     ...options.disks.flatMap(diskOptions),
+    ...(options.shares ?? []).flatMap(shareOptions),
   ];
 }
 
-function machineOptions(memory: 'memfd' | 'shm'): readonly string[] {
+function machineOptions(memory: 'memfd' | 'shm', cpus: number): readonly string[] {
   const size = `${DEFAULTS.memoryMb}M`;
   return [
     ...['-machine', 'q35,memory-backend=mem', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
     ...[
       '-smp',
-      '2',
+      String(cpus),
       '-m',
       size,
       '-object',
@@ -149,6 +159,15 @@ function diskOptions(disk: GuestDisk, index: number): readonly string[] {
     `config_size=${BLK_CONFIG_BYTES}`,
   ].join(',');
   return [...chardev, '-device', `vhost-user-test-device-pci,chardev=c${index},${properties}`];
+}
+
+function shareOptions(share: GuestShare, index: number): readonly string[] {
+  const chardev = ['-chardev', `socket,id=s${index},path=${share.socketPath}`];
+  return [
+    ...chardev,
+    '-device',
+    `vhost-user-fs-pci,queue-size=1024,chardev=s${index},tag=${share.tag}`,
+  ];
 }
 
 /** QEMU tries eventfd first and falls back to a pipe, so a failing eventfd is what it takes. */
