@@ -52,7 +52,7 @@ export class JsonChild {
       const { done, value } = await this.#replies.next();
       if (done === true) throw processError(`${this.#name} has ended: ${this.#stderr.trim()}`);
       const reply = JSON.parse(value) as Reply | ClientFailure;
-      if ('error' in reply) throw processError(`${this.#name}: ${String(reply.error)}`);
+      if ('error' in reply) throw processError(`${this.#name}: ${reply.error}`);
       return reply;
     } catch (error) {
       if (error instanceof SyntaxError) throw processError(`${this.#name}: ${errorMessage(error)}`);

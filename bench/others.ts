@@ -15,7 +15,7 @@ export const OTHERS_CPUS_MAX = 0.1;
 const NS_PER_TICK = 10_000_000; // as in proc.ts
 const CPU_COUNT = cpus().length;
 
-/** From its making until `othersCpus`, this process and its descendants are told from all others. */
+/** From its making until `othersCpus`, this process and its descendants are told from others. */
 export class OthersMeter {
   readonly #startNs = performance.now() * 1e6;
   readonly #idleNs = idleNs();

@@ -4,6 +4,7 @@
  * @module
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { parseIdle } from './others.ts';
 import {
@@ -13,8 +14,12 @@ import {
   parseSchedstat,
   parseStat,
   parseStatus,
+  sampleTree,
+  treePids,
+  trySampleCpu,
 } from './proc.ts';
 import type { CpuSample } from './proc.ts';
+import { killAll, startProcess } from './process.ts';
 
 function sample(threads: Record<string, number>, coarseNs: number): CpuSample {
   const entries = Object.entries(threads).map(([tid, ns]) => [Number(tid), ns] as const);
@@ -49,6 +54,22 @@ describe('CPU time', () => {
     const after = sample({ 1: 150 }, 50_000_000);
     assert.equal(cpuBetweenNs(before, after), 30_000_000);
     assert.equal(cpuBetweenNs(before, { ...after, coarseNs: 20_000_000 }), 50);
+  });
+});
+
+describe('a process and its descendants', () => {
+  it('are measured together, and one that has ended has none', async () => {
+    const command = { file: 'sh', args: ['-c', 'sleep 30 & echo $!; wait'] };
+    const child = startProcess(command, { stdio: ['ignore', 'pipe', 'ignore'] });
+    const [line] = (await once(child.stdout!, 'data')) as [Buffer];
+    const pid = child.pid!;
+    assert.deepEqual(treePids(pid), [pid, Number(line.toString())]);
+    assert.equal(sampleTree(pid).threads.size, 2);
+    killAll();
+    await once(child, 'exit');
+    assert.deepEqual(treePids(pid), [pid]);
+    assert.equal(trySampleCpu(pid), null);
+    assert.throws(() => sampleTree(pid), { code: 'ERR_VHU_BENCH_PROCESS' });
   });
 });
 

@@ -79,9 +79,10 @@ export class FsLoadClient {
     const request: HostRequest = { do: 'run', durationMs: seconds * 1000, ...load };
     const result = await this.#ask(request, seconds);
     if (!('operations' in result)) throw processError(`${this.#name}: not a result`);
-    if (result.errors > 0 || result.operations === 0) {
-      const text = `${load.op}: ${result.errors} of ${result.operations} operations failed: ${result.firstError ?? 'none was done'}`;
-      throw processError(`${this.#name}: ${text}`);
+    const { operations, errors, firstError } = result;
+    if (errors > 0 || operations === 0) {
+      const text = `${load.op}: ${errors} of ${operations} operations failed`;
+      throw processError(`${this.#name}: ${text}: ${firstError ?? 'none was done'}`);
     }
     return result;
   }

@@ -52,15 +52,15 @@ Prints a table; docs/performance.md says how to read it.
   --starts N           starts of each server that are timed (5)
   --patience N         runs that others disturbed are repeated, up to N for each line and side (3)
   --guest-rounds N     boots of the guest for each cache mode (5); the median counts
-  --filter K=V,...     only some lines: place=host|guest, cache=auto|never, name=PART, size=4k|128k|1m,
-                       depth=1|16; several values: depth=1|16; may be repeated
+  --filter K=V,...     only some lines: place=host|guest, cache=auto|never, name=PART, depth=1|16,
+                       size=4k|128k|1m; several values: name=read|write; may be repeated
   --server-args=TEXT   more arguments for our server, such as --server-args="--poll-us 64"
   --posix              our server as on a host with POSIX alone (VHOST_USER_HOST=posix)
   --peer-only          the peer against itself: what the noise of this machine is
   --profile            profiles our server meanwhile, and says where the profile is
   --profiler NAME      perf (also sees the kernel) or cpu (V8's own); perf where it works
   --json FILE          keeps all figures in a file, as they come
-  --resume             goes on with what is in the file of --json: what is there is not measured again
+  --resume             goes on with the file of --json: what is there is not measured again
   --show FILE          measures nothing, prints the table of a file
   --docs               puts the table into docs/performance.md
   --check              ends with status 1 when a bar is missed

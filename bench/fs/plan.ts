@@ -69,8 +69,8 @@ const DATA_SHAPES: readonly (readonly [Order, number])[] = [
   ['random', 4 * KIB],
 ];
 /**
- * Operations on files. A `first` one is of files that the server has been told to forget; the others
- * are of files that it knows. `create` stands before `unlink`, which undoes it.
+ * Operations on files. A `first` one is of files that the server was told to forget; the others are
+ * of files that it knows. `create` stands before `unlink`, which undoes it.
  */
 const FILE_SHAPES: readonly (readonly [HostOp, string, number, readonly number[]])[] = [
   ['lookup', 'lookup', 0, DEPTHS],
