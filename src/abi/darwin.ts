@@ -12,6 +12,7 @@ import {
   BSD_SOCKADDR_UN,
   KEVENT_32,
 } from './bsd.ts';
+import { DARWIN_FILES } from './files-darwin.ts';
 import type { Abi } from './types.ts';
 
 /** The same on both architectures. */
@@ -37,5 +38,6 @@ export const DARWIN_ABI: Abi = {
   epoll: null,
   kqueue: { ...BSD_KQUEUE, event: KEVENT_32 },
   uring: null,
+  files: DARWIN_FILES,
   shmNameBytesMax: 31, // PSHMNAMLEN
 };

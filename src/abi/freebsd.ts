@@ -5,6 +5,7 @@
  * @module
  */
 import { BSD_CMSG_FIELDS, BSD_CONSTANTS, BSD_KQUEUE, BSD_MSGHDR, BSD_SOCKADDR_UN } from './bsd.ts';
+import { FREEBSD_FILES } from './files-freebsd.ts';
 import type { Abi } from './types.ts';
 
 /** The same on both architectures. */
@@ -46,5 +47,6 @@ export const FREEBSD_ABI: Abi = {
     },
   },
   uring: null,
+  files: FREEBSD_FILES,
   shmNameBytesMax: 255,
 };

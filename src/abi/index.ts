@@ -9,6 +9,9 @@ import { linuxAbi } from './linux.ts';
 import { OPENBSD_ABI } from './openbsd.ts';
 import type { Abi } from './types.ts';
 
+export type * from './file-types.ts';
+export { LINUX_OPEN_FLAGS } from './files-linux.ts';
+export { LINUX_ERRNO } from './linux-errno.ts';
 export type * from './types.ts';
 
 /** The hosts that there are tables for, as `process.platform` and `process.arch` name them. */

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { linuxFiles } from './files-linux.ts';
 import type { Abi, EpollLayout } from './types.ts';
 
 /** `__attribute__((packed))` on x86-64 only (uapi/linux/eventpoll.h). */
@@ -106,6 +107,7 @@ export function linuxAbi(arch: string): Abi | undefined {
     },
     kqueue: null,
     uring: { SYS_io_uring_setup: 425, SYS_io_uring_enter: 426, SYS_io_uring_register: 427 },
+    files: linuxFiles(arch),
     shmNameBytesMax: 255,
   };
 }

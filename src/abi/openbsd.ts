@@ -11,6 +11,7 @@ import {
   BSD_SOCKADDR_UN,
   KEVENT_32,
 } from './bsd.ts';
+import { OPENBSD_FILES } from './files-openbsd.ts';
 import type { Abi } from './types.ts';
 
 /** The same on both architectures. */
@@ -23,5 +24,6 @@ export const OPENBSD_ABI: Abi = {
   epoll: null,
   kqueue: { ...BSD_KQUEUE, event: KEVENT_32 },
   uring: null,
+  files: OPENBSD_FILES,
   shmNameBytesMax: 255,
 };

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { FileAbi } from './file-types.ts';
+
 /** A field of a C structure. */
 export interface Field {
   readonly offset: number;
@@ -170,6 +172,7 @@ export interface Abi {
   readonly epoll: EpollAbi | null;
   readonly kqueue: KqueueAbi | null;
   readonly uring: UringAbi | null;
+  readonly files: FileAbi;
   /** Longest name that shm_open takes, without the final NUL. */
   readonly shmNameBytesMax: number;
 }

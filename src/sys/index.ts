@@ -9,10 +9,23 @@
 export { activatedFds, launchdFds } from './activation.ts';
 export type { ActivatedFd } from './activation.ts';
 export { monotonicUs } from './clock.ts';
+export { DT, DirCursor, readDirBlock, seekDir } from './dir.ts';
+export { LINUX_ERRNO } from '../abi/index.ts';
 export { ERRNO, SystemError, errnoName } from './errno.ts';
 export { atExit } from './exit.ts';
+export {
+  FALLOC,
+  allocateFd,
+  copyRange,
+  seek,
+  seekData,
+  syncFd,
+  syncFileSystem,
+  truncateFd,
+} from './extent.ts';
 export { FDS_PER_MESSAGE_MAX, closeFds, receiveWithFds, sendWithFds } from './fd-passing.ts';
 export type { Received } from './fd-passing.ts';
+export { hasPathFds, hasReopen, useProcFds } from './fd-path.ts';
 export {
   closeFd,
   dupFd,
@@ -43,6 +56,19 @@ export type { FileInfo, OpenOptions } from './file.ts';
 export { host } from './host.ts';
 export type { HostInfo } from './host.ts';
 export {
+  effectiveUid,
+  fdLimit,
+  isCaseInsensitive,
+  isolateUmask,
+  raiseFdLimit,
+  restoreFsIdentity,
+  setFsIdentity,
+  setUmask,
+  threadUmask,
+} from './identity.ts';
+export type { FdLimit } from './identity.ts';
+export { LOCK_OP, LOCK_TYPE, LockBlock, flockFd, ofdGetLock, ofdLock } from './lock.ts';
+export {
   Mapping,
   WINDOW_BYTES_MAX,
   mapAnonymous,
@@ -51,7 +77,9 @@ export {
   viewMemory,
 } from './mmap.ts';
 export type { MapOptions } from './mmap.ts';
+export { NativeBlock } from './native.ts';
 export { Notifier, NotifierConsumer, createNotifier, notifierKind } from './notifier.ts';
+export { O, hostOpenFlags, linuxErrno } from './open-flags.ts';
 export { FOREVER, READABLE, WRITABLE, createPoller, pollerKind } from './poller.ts';
 export type { Poller } from './poller.ts';
 export { createSharedMemory, sharedMemoryKind } from './shm.ts';
@@ -66,6 +94,39 @@ export {
   socketPair,
 } from './socket.ts';
 export type { ListenOptions } from './socket.ts';
+export { StatBlock, StatFsBlock, makeDevice, statAt, statFd, statFs } from './stat.ts';
+export {
+  RENAME,
+  UTIME_NOW,
+  UTIME_OMIT,
+  chmodAt,
+  chmodFd,
+  chownAt,
+  chownFd,
+  linkAt,
+  linkFd,
+  mkdirAt,
+  mknodAt,
+  openAt,
+  openBeneath,
+  readlinkAt,
+  readlinkFd,
+  renameAt,
+  reopenFd,
+  rmdirAt,
+  symlinkAt,
+  unlinkAt,
+  utimensAt,
+  utimensFd,
+} from './tree.ts';
 export { Uring } from './uring.ts';
 export { watchFd } from './watch.ts';
 export type { Watch } from './watch.ts';
+export {
+  XATTR,
+  getXattrFd,
+  getXattrPathFd,
+  listXattrFd,
+  removeXattrFd,
+  setXattrFd,
+} from './xattr.ts';

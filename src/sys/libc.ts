@@ -15,7 +15,7 @@ const libc = koffi.load(null);
 export type NumberFunction = (...args: (number | bigint | string | null)[]) => number;
 
 /** Declares a function of the C library; null when this host has none of that name. */
-function find(prototype: string): NumberFunction | null {
+export function find(prototype: string): NumberFunction | null {
   try {
     return libc.func(prototype);
   } catch {
@@ -23,12 +23,31 @@ function find(prototype: string): NumberFunction | null {
   }
 }
 
-function need(prototype: string): NumberFunction {
+/** Declares a function that every host has. */
+export function need(prototype: string): NumberFunction {
   return libc.func(prototype);
 }
 
+/** The first of these names that this host has, for names that no prototype can spell (`a$B`). */
+export function firstOf(
+  names: readonly string[],
+  result: string,
+  args: readonly string[],
+): NumberFunction | null {
+  for (const name of names) {
+    try {
+      return libc.func(name, result, [...args]);
+    } catch {
+      // the next one then
+    }
+  }
+  return null;
+}
+
 /** A variadic function with one further argument; koffi wants the type before the value. */
-function variadic(prototype: string): (type: string, ...args: (number | string)[]) => number {
+export function variadic(
+  prototype: string,
+): (type: string, ...args: (number | string)[]) => number {
   const call = libc.func(prototype) as unknown as (...args: unknown[]) => number;
   return (type, ...args) => {
     const last = args.at(-1);
