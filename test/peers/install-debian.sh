@@ -2,7 +2,10 @@
 # Installs what the guest tests and the benchmarks need on a Debian 12 machine, as root:
 #   - QEMU 10 from bookworm-backports, fio, e2fsprogs, busybox-static, strace, debootstrap
 #   - a Debian cloud kernel, unpacked into the cache folder, not installed
-#   - a folder with a newer Debian suite in the cache folder: QEMU 11 and libblkio's block driver
+#   - a folder with a newer Debian suite in the cache folder: QEMU 11, libblkio's block driver and
+#     virtiofsd
+#   - an ext4 image of that suite, the root of guests that use a shared folder: a compiler, git, sqlite3,
+#     fio, and from their crates fsx and pjdfstest
 # Quick when everything is there. Usage: install-debian.sh CACHE_FOLDER
 #        install-debian.sh --remove CACHE_FOLDER
 # Always remove the cache folder by --remove: /tmp and /dev of this machine are mounted inside it.
@@ -17,6 +20,8 @@ export DEBIAN_FRONTEND=noninteractive
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
 flock 9
+
+guest_packages=gcc,libc6-dev,make,git,sqlite3,fio,python3-minimal,attr,acl,rsync,procps,strace
 
 say() { printf 'setup: %s\n' "$*"; }
 apt_get() { apt-get -qq -o Acquire::Retries=3 -o Acquire::Check-Valid-Until=false -o Dpkg::Use-Pty=0 "$@" >>"$cache/setup.log" 2>&1; }
@@ -66,9 +71,65 @@ newer_suite() {
   cp /etc/resolv.conf /etc/hosts "$root/etc/" 2>/dev/null || true
   chroot "$root" apt-get -qq update >>"$cache/setup.log" 2>&1
   chroot "$root" apt-get -qq install -y --no-install-recommends \
-    qemu-system-x86 qemu-utils qemu-block-extra >>"$cache/setup.log" 2>&1
+    qemu-system-x86 qemu-utils qemu-block-extra virtiofsd >>"$cache/setup.log" 2>&1
   rm -rf "$root"/var/cache/apt/archives/*.deb
   touch "$cache/forky.done"
+}
+
+# For folders that were made before virtiofsd was asked for by name.
+newer_virtiofsd() {
+  [ -e "$cache/forky/usr/libexec/virtiofsd" ] && return
+  say 'virtiofsd'
+  chroot "$cache/forky" apt-get -qq install -y --no-install-recommends virtiofsd >>"$cache/setup.log" 2>&1
+}
+
+# Runs cargo with the arguments: this machine's if it is new enough (1.85), else the newer suite's.
+run_cargo() {
+  local root=$cache/forky version
+  if version=$(cargo --version 2>/dev/null) && [ "$(printf '%s\n' 'cargo 1.85' "$version" | sort -V | head -n 1)" = 'cargo 1.85' ]; then
+    cargo "$@" >>"$cache/setup.log" 2>&1
+    return
+  fi
+  [ -x "$root/usr/bin/cargo" ] ||
+    chroot "$root" apt-get -qq install -y --no-install-recommends cargo gcc libc6-dev ca-certificates >>"$cache/setup.log" 2>&1
+  chroot "$root" cargo "$@" >>"$cache/setup.log" 2>&1
+}
+
+# The two exercisers of file systems, in $cache/crates/bin. /tmp is the same folder inside and outside.
+guest_crates() {
+  [ -e "$cache/crates.done" ] && return
+  say 'fsx and pjdfstest from their crates'
+  local work
+  work=$(mktemp -d /tmp/vhost-user-crates.XXXXXX)
+  export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+  run_cargo install --quiet --locked --root "$work" --target-dir "$work/target" fsx@0.3.2 pjdfstest@0.2.2
+  rm -rf "$cache/crates"
+  mkdir "$cache/crates"
+  cp -r "$work/bin" "$cache/crates/"
+  rm -rf "$work"
+  touch "$cache/crates.done"
+}
+
+# A root file system for guests, read-only there. The second name is for QEMU 11, which sees its folder.
+guest_image() {
+  local image=$cache/guest.ext4 tree name
+  if [ ! -e "$image" ]; then
+    say 'a root file system for guests: compiler, git, sqlite3, fio, python'
+    rm -rf --one-file-system "$cache"/guest-tree.*
+    tree=$(mktemp -d "$cache/guest-tree.XXXXXX")
+    chmod 755 "$tree"
+    ln -sf sid /usr/share/debootstrap/scripts/forky
+    debootstrap --variant=minbase --no-check-gpg --include="$guest_packages" forky "$tree" "$(mirror)" >>"$cache/setup.log" 2>&1
+    install -m 755 "$cache"/crates/bin/* "$tree/usr/local/bin/"
+    for name in tests pjdfstest; do chroot "$tree" useradd --create-home --user-group "$name"; done
+    rm -rf "$tree"/var/cache/apt "$tree"/var/lib/apt/lists "$tree"/usr/share/{doc,man,locale,info}
+    mkdir -p "$tree/mnt" "$tree/mnt2"
+    truncate -s 1500M "$image.new"
+    mkfs.ext4 -q -F -O ^has_journal -m 0 -d "$tree" "$image.new"
+    rm -rf --one-file-system "$tree"
+    mv "$image.new" "$image"
+  fi
+  ln -f "$image" "$cache/forky/guest.ext4"
 }
 
 mount_newer_suite() {
@@ -101,4 +162,7 @@ install_host
 unpack_kernel
 newer_suite
 mount_newer_suite
+newer_virtiofsd
+guest_crates
+guest_image
 say "ready in $cache"

@@ -1,7 +1,7 @@
 /**
- * The peers of the end-to-end tests: QEMU in two versions, a guest kernel, libblkio and the tools
- * of a guest. What is missing is installed where that may be done (Debian, as root), and named
- * with the way to install it everywhere else.
+ * The peers of the end-to-end tests: QEMU in two versions, a guest kernel and root file system,
+ * libblkio, virtiofsd and the tools of a guest. What is missing is installed where that may be done
+ * (Debian, as root), and named with the way to install it everywhere else.
  *
  * @module
  */
@@ -12,12 +12,15 @@ import { ROOT } from '../support/repository.ts';
 import { probeProgram, startProgram } from './process.ts';
 
 const INSTALLER = join(ROOT, 'test/peers/install-debian.sh');
+const GUEST_ROOT = 'guest.ext4';
 const MOUNT_POINTS = ['dev', 'proc', 'sys', 'tmp', 'dev/shm'];
 
 /** A QEMU program: how to start it, and its version as it says itself. */
 export interface Qemu {
   readonly command: readonly string[];
   readonly version: string;
+  /** The image of a guest's root file system (ext4, raw), by the path that this QEMU sees. */
+  readonly guestRoot: string;
 }
 
 /** Everything that the end-to-end tests start, found and ready. */
@@ -33,6 +36,8 @@ export interface Peers {
   readonly qemuImg: readonly string[];
   /** The same for single requests. */
   readonly qemuIo: readonly string[];
+  /** The reference of a shared folder; unlike QEMU 11 it sees all of this host. */
+  readonly virtiofsd: readonly string[];
   /** A kernel image for a guest and the folder of its modules. */
   readonly kernel: string;
   readonly modules: string;
@@ -66,11 +71,12 @@ export function findPeers(): PeerSearch {
     if (path === undefined) missing.push(name);
     return path ?? name;
   };
-  const qemu10 = findHostQemu(tool('qemu-system-x86_64'), missing);
+  const qemu10 = findHostQemu(cache, tool('qemu-system-x86_64'), missing);
   const newer = findNewerSuite(join(cache, 'forky'), missing);
   const kernel = join(cache, 'kernel', 'vmlinuz');
   const modules = join(cache, 'kernel', 'modules');
   if (!existsSync(kernel) || !existsSync(modules)) missing.push('a guest kernel with its modules');
+  if (!existsSync(qemu10.guestRoot)) missing.push("a guest's root file system");
   const peers: Peers = {
     cache,
     qemu10,
@@ -112,28 +118,30 @@ export function missingPeers(search: PeerSearch): string {
   const installer = `test/peers/install-debian.sh ${peerCache()}`;
   if (!existsSync('/etc/debian_version')) {
     return (
-      `${what}; install QEMU 10 and 11 (with libblkio), fio, e2fsprogs, busybox and strace on a ` +
-      `Debian 12 machine, container or VM by ${installer}`
+      `${what}; install QEMU 10 and 11 (with libblkio), virtiofsd, fio, e2fsprogs, busybox and ` +
+      `strace on a Debian 12 machine, container or VM by ${installer}`
     );
   }
   return isRoot() ? `${what}; run ${installer}` : `${what}; run ${installer} and the tests as root`;
 }
 
-function findHostQemu(path: string, missing: string[]): Qemu {
+function findHostQemu(cache: string, path: string, missing: string[]): Qemu {
   const version = qemuVersion([path]);
   const major = Number.parseInt(version, 10);
   if (version !== '' && major !== 10) missing.push(`QEMU 10 (found ${version})`);
-  return { command: [path], version };
+  return { command: [path], version, guestRoot: join(cache, GUEST_ROOT) };
 }
 
 function findNewerSuite(
   root: string,
   missing: string[],
-): Pick<Peers, 'qemu11' | 'qemuImg' | 'qemuIo'> {
+): Pick<Peers, 'qemu11' | 'qemuImg' | 'qemuIo' | 'virtiofsd'> {
   const prefix = ['chroot', root];
   const program = (name: string): string[] => [...prefix, `/usr/bin/${name}`];
-  const qemu11 = { command: program('qemu-system-x86_64'), version: '' };
-  const found = { qemu11, qemuImg: program('qemu-img'), qemuIo: program('qemu-io') };
+  const guestRoot = `/${GUEST_ROOT}`;
+  const qemu11 = { command: program('qemu-system-x86_64'), version: '', guestRoot };
+  const virtiofsd = withOwnLoader(root, '/usr/libexec/virtiofsd');
+  const found = { qemu11, qemuImg: program('qemu-img'), qemuIo: program('qemu-io'), virtiofsd };
   if (!existsSync(join(root, '/usr/bin/qemu-img'))) {
     missing.push('QEMU 11 and qemu-img with libblkio');
     return found;
@@ -150,7 +158,15 @@ function findNewerSuite(
   const version = qemuVersion(qemu11.command);
   if (Number.parseInt(version, 10) < 11) missing.push(`QEMU 11 (found ${version})`);
   if (!hasBlockModule(root)) missing.push('the block driver virtio-blk-vhost-user of qemu-img');
+  if (!existsSync(join(root, '/usr/libexec/virtiofsd'))) missing.push('virtiofsd');
+  if (!existsSync(join(root, guestRoot))) missing.push("a guest's root file system for QEMU 11");
   return { ...found, qemu11: { ...qemu11, version } };
+}
+
+/** virtiofsd makes a user namespace, which a program in a chroot may not. */
+function withOwnLoader(root: string, program: string): string[] {
+  const loader = join(root, 'lib64/ld-linux-x86-64.so.2');
+  return [loader, '--library-path', join(root, 'usr/lib/x86_64-linux-gnu'), join(root, program)];
 }
 
 /** The mounts do not outlive a restart of the machine; the installer makes them again. */
