@@ -47,7 +47,7 @@ Prints a table; docs/performance.md says how to read it.
   --no-guest           without the guest
   --only-guest         with nothing but the guest
   --runs N             runs of each side for each line (5); the median counts
-  --seconds S          length of a run (1)
+  --seconds S          length of a run (0.5)
   --idle-seconds S     how long an idle server is watched (5)
   --starts N           starts of each server that are timed (5)
   --patience N         runs that others disturbed are repeated, up to N for each line and side (3)
@@ -62,7 +62,7 @@ Prints a table; docs/performance.md says how to read it.
   --json FILE          keeps all figures in a file, as they come
   --resume             goes on with the file of --json: what is there is not measured again
   --show FILE          measures nothing, prints the table of a file
-  --docs               puts the table into docs/performance.md
+  --docs               puts the figures into docs/performance.md and README.md
   --check              ends with status 1 when a bar is missed
   --peer-root DIR      the folder with the newer Debian suite (forky/ in the peers' cache)
 `;
@@ -94,7 +94,7 @@ const OPTIONS = {
 
 const FULL: FsEffort = {
   runs: 5,
-  seconds: 1,
+  seconds: 0.5,
   idleSeconds: 5,
   starts: 5,
   patience: 3,
@@ -132,9 +132,9 @@ export async function fsMain(args: readonly string[]): Promise<number> {
 }
 
 /** What is said about figures, however they came about; returns the exit status. */
-function finish(report: FsReport, values: Values): number {
+async function finish(report: FsReport, values: Values): Promise<number> {
   process.stdout.write(`${fsReportLines(report).join('\n')}\n`);
-  if (values.docs === true) writeDocs(report);
+  if (values.docs === true) await writeDocs(report);
   if (report.failure !== null) return 1;
   return values.check === true && !allBarsMet(report) ? 1 : 0;
 }
@@ -175,7 +175,7 @@ async function benchmark(values: Values, peerRoot: string, folder: string): Prom
   }
   progress.end();
   save();
-  const status = finish(report, values);
+  const status = await finish(report, values);
   if (profiler !== null) process.stdout.write(`${profiler.advice()}\n`);
   return status;
 }

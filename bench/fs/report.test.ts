@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { MachineFacts } from '../machine.ts';
-import { withFigures } from './docs.ts';
+import { withFigures, withSpeed } from './docs.ts';
 import type { FsRow } from './plan.ts';
 import { allBarsMet, fsReportLines, summariseRow, unitOf, verdictOf } from './report.ts';
 import type { FsRowSummary } from './report.ts';
@@ -152,6 +152,27 @@ describe('the report', () => {
     assert.match(once, /```\n\n<!-- fs figures: end -->\nz\n$/);
     assert.equal(withFigures(once, report()), once);
     assert.throws(() => withFigures('no markers', report()), { code: 'ERR_VHU_BENCH_OPTION' });
+  });
+});
+
+describe('the few lines of the README', () => {
+  const page = 'a\n<!-- fs speed: begin -->\n<!-- fs speed: end -->\nz\n';
+
+  it('have both depths of a line, ours and theirs', () => {
+    const row = { ...LOOKUP, name: 'create' };
+    const at = (depth: number, ours: number, theirs: number): FsReport['rows'][number] => ({
+      row: { ...row, depth },
+      ours: runs([ours], 1),
+      theirs: runs([theirs], 1),
+    });
+    const rows = [at(16, 90_000, 20_400), at(1, 45_600, 9_960)];
+    const text = withSpeed(page, report({ rows }));
+    assert.match(text, /\| new files, .* \| 46 and 90 \| 10\.0 and 20 \|/);
+    assert.match(text, /<!-- fs speed: end -->\nz\n$/);
+  });
+
+  it('stay as they are when none of them was measured', () => {
+    assert.equal(withSpeed(page, report()), page);
   });
 });
 
