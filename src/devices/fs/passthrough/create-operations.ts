@@ -1,0 +1,15 @@
+/**
+ * What a worker thread loads for a folder of this host.
+ *
+ * @module
+ */
+import type { DataPlaneContext } from '../../../backend/index.ts';
+import { HostFolder } from './folder.ts';
+import type { HostFolderSettings } from './options.ts';
+
+/** Makes the operations of a folder; `options` are {@link HostFolderSettings}. */
+export function createOperations(
+  host: Pick<DataPlaneContext, 'reactor'> & { readonly options: unknown },
+): HostFolder {
+  return new HostFolder(host.options as HostFolderSettings, host);
+}
