@@ -4,7 +4,8 @@
  *
  * - A back-end: {@link startBackend} with a device, such as the disk of {@link openBlk}, or one
  *   that you write ({@link Device}).
- * - A front-end: {@link FrontendSession} speaks to any back-end, {@link BlkClient} to any disk.
+ * - A front-end: {@link FrontendSession} speaks to any back-end, {@link BlkClient} to any disk,
+ *   {@link FsClient} mounts any shared folder.
  * - The parts: {@link protocol}, {@link virtqueue}, {@link GuestMemory}. The test kit is
  *   `vhost-user/testing`.
  *
@@ -37,11 +38,21 @@ export type {
 export type { FuseAbilities, FuseCall, FuseOperations, FuseSession } from './devices/fs/index.ts';
 export { BlkDevice, openBlk } from './devices/blk/index.ts';
 export type { BlkEngineName, BlkOptions } from './devices/blk/index.ts';
-export { BlkClient, FrontendQueue, FrontendSession, SharedMemory } from './frontend/index.ts';
+export {
+  BlkClient,
+  FrontendQueue,
+  FrontendSession,
+  FsClient,
+  FsError,
+  FuseConnection,
+  SharedMemory,
+} from './frontend/index.ts';
 export type {
   BlkClientOptions,
   BlkInfo,
   FrontendSessionOptions,
+  FsClientOptions,
+  FuseConnectionOptions,
   QueueSpec,
 } from './frontend/index.ts';
 export { GuestMemory } from './memory/index.ts';

@@ -19,12 +19,32 @@ export type {
   FsBenchResult,
   FsBenchSetup,
 } from './fs/bench-core.ts';
+export { FuseCalls } from './fs/calls.ts';
+export type { FuseChanges, FuseHandle, FuseLock, FuseLockRequest } from './fs/calls.ts';
+export { ACCESS, FsClient } from './fs/client.ts';
+export type { FsClientOptions, ReaddirOptions, WriteFileOptions } from './fs/client.ts';
 export * from './fs/config.ts';
+export { FuseConnection } from './fs/connection.ts';
+export type { FuseConnectionOptions, FuseRequestOptions } from './fs/connection.ts';
+export { FsDir } from './fs/directory.ts';
 export { FsError, errnoText, linuxErrorName } from './fs/errors.ts';
 export type { FsErrorSubject } from './fs/errors.ts';
+export { FsFileHandle } from './fs/file-handle.ts';
+export type {
+  FsData,
+  LockOptions,
+  LockRange,
+  ReadFileOptions,
+  WriteDataOptions,
+} from './fs/file-handle.ts';
 export { FUSE_CLIENT_FLAGS } from './fs/init.ts';
 export type { FuseAgreement, FuseInitRequest } from './fs/init.ts';
+export type { FuseIdentity, RawChain } from './fs/lane.ts';
+export type { LinkOptions } from './fs/paths.ts';
 export * from './fs/poller.ts';
+export { FsDirent, FsStats, parseDirents } from './fs/structures.ts';
+export type { FsName, FsStatFs, FsTime, FuseDirent, FuseEntry } from './fs/structures.ts';
+export type { FsPath } from './fs/walk.ts';
 export { LatencyHistogram } from './latency-histogram.ts';
 export { FrontendQueue } from './queue.ts';
 export type { QueueSpec, RingAddresses } from './queue.ts';

@@ -8,8 +8,6 @@ import type { FrontendSession } from '../session.ts';
 
 /** The virtio device id of a file system. */
 export const FS_DEVICE_ID = 26;
-/** `VIRTIO_FS_F_NOTIFICATION`: a queue for messages of the device. No driver here asks for it. */
-export const FS_FEATURE_NOTIFICATION = 1n;
 /** Queue 0 is for FORGET and INTERRUPT; requests go to those from 1 on. */
 export const FS_HIPRIO_QUEUE = 0;
 /** See {@link FS_HIPRIO_QUEUE}. */

@@ -1,0 +1,630 @@
+/**
+ * A shared folder of any vhost-user-fs back-end, for programs: what `node:fs/promises` is for the
+ * host's files.
+ *
+ * @module
+ */
+import { errorCode } from '../../util/index.ts';
+import { FUSE_OPCODE, RENAME, S_IF, XATTR } from '../../fuse/index.ts';
+import { FuseCalls } from './calls.ts';
+import { FuseConnection } from './connection.ts';
+import type { FuseConnectionOptions } from './connection.ts';
+import { FsDir, direntsOf, listFolder } from './directory.ts';
+import { FsFileHandle, ownerChange } from './file-handle.ts';
+import type { FsData, ReadFileOptions, WriteDataOptions } from './file-handle.ts';
+import type { FuseIdentity } from './lane.ts';
+import { FsMount, about, isError } from './mount.ts';
+import type { FsNode } from './nodes.ts';
+import { openFlags, openPath } from './open.ts';
+import { FsPaths, fsError } from './paths.ts';
+import type { LinkOptions } from './paths.ts';
+import { FsDirent } from './structures.ts';
+import type { FsName, FsStatFs, FsStats, FsTime } from './structures.ts';
+import { copyData, removeTree } from './tree-walk.ts';
+import { pathBytes, pathText } from './walk.ts';
+import type { FsPath } from './walk.ts';
+
+const XATTR_BYTES_MAX = 65536; // XATTR_SIZE_MAX, XATTR_LIST_MAX
+const TEMPORARY_TRIES_MAX = 100;
+const TEMPORARY_LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789';
+const TEMPORARY_LENGTH = 6;
+
+const DEFAULTS = { umask: 0o022, idleNodesMax: 1024, fileMode: 0o666, folderMode: 0o777 } as const;
+
+/** What may come of the last request of a session, and is no reason for an error. */
+const ENDINGS = new Set(['ERR_VHU_BACKEND_GONE', 'ERR_VHU_CLOSED', 'ERR_VHU_FS_REPLY', 'ENOSYS']);
+
+/** The modes of access(2), as `node:fs` has them. */
+export const ACCESS = { F_OK: 0, X_OK: 1, W_OK: 2, R_OK: 4 } as const;
+
+/** How a {@link FsClient} is made. */
+export interface FsClientOptions extends FuseConnectionOptions {
+  /** Permissions that new files do not get, 0o022 by default. */
+  readonly umask?: number;
+  /** Nodes that the server keeps for the client though nothing uses them now; 1024 by default. */
+  readonly idleNodesMax?: number;
+}
+
+/** Options of `writeFile` and `appendFile`. */
+export interface WriteFileOptions extends WriteDataOptions {
+  /** Of a new file; 0o666 by default, without the umask. */
+  readonly mode?: number;
+  /** `w` or `a` by default. */
+  readonly flag?: string | number;
+  /** Waits until the data are on disk. */
+  readonly flush?: boolean;
+}
+
+/** Options of `readdir`. */
+export interface ReaddirOptions {
+  /** `buffer` for names that are not UTF-8. */
+  readonly encoding?: 'utf8' | 'buffer';
+  readonly withFileTypes?: boolean;
+  /** Entries with their `stats`, which takes no more requests (READDIRPLUS). */
+  readonly withStats?: boolean;
+}
+
+/**
+ * The methods of `fs.promises`, on a mount without a kernel. Paths are UTF-8 text or bytes, and
+ * begin at the mount's root with or without a `/`. Links are followed inside of the mount.
+ *
+ * Errors are `FsError`s like Node's (`code: 'ENOENT'`, `syscall`, `path`); what ends the session
+ * rejects with a `VhostUserError`. Permissions are the server's to check: a server that leaves that
+ * to the guest's kernel, as most do, lets this client do what the server itself may do; `access`
+ * tells what the owner and mode of a file say.
+ *
+ * ```ts
+ * const fs = await FsClient.mount('/tmp/fs.sock');
+ * await fs.mkdir('/a/b', { recursive: true });
+ * await fs.writeFile('/a/b/hello.txt', 'hello');
+ * console.log(await fs.readFile('/a/b/hello.txt', 'utf8'), await fs.readdir('/a'));
+ * const file = await fs.open('/a/b/hello.txt', 'r+');
+ * await file.flock({ type: 'exclusive' }).catch(() => undefined); // not every server has locks
+ * await file.write('J', 0, 1, 0);
+ * await file.close();
+ * await fs.rm('/a', { recursive: true });
+ * await fs.unmount();
+ * ```
+ */
+export class FsClient {
+  readonly #mount: FsMount;
+  readonly #calls: FuseCalls;
+  readonly #paths: FsPaths;
+  readonly #umask: number;
+  readonly #owner: bigint; // of POSIX locks
+
+  private constructor(mount: FsMount, identity: FuseIdentity, umask: number) {
+    this.#mount = mount;
+    this.#calls = new FuseCalls(mount.connection, identity);
+    this.#paths = new FsPaths(mount, this.#calls);
+    this.#umask = umask;
+    this.#owner = mount.newOwner();
+  }
+
+  /** Mounts what a back-end serves that listens on `socketPath`; see `FuseConnection.connect`. */
+  static async mount(socketPath: string, options: FsClientOptions = {}): Promise<FsClient> {
+    return FsClient.over(await FuseConnection.connect(socketPath, options), options);
+  }
+
+  /** The same on a connected socket, which the client takes over. */
+  static async fromFd(fd: number, options: FsClientOptions = {}): Promise<FsClient> {
+    return FsClient.over(await FuseConnection.fromFd(fd, options), options);
+  }
+
+  /** The same on a connection, which the client takes over. */
+  static over(connection: FuseConnection, options: FsClientOptions = {}): FsClient {
+    const mount = new FsMount(connection, options.idleNodesMax ?? DEFAULTS.idleNodesMax);
+    return new FsClient(mount, connection.identity, options.umask ?? DEFAULTS.umask);
+  }
+
+  /** The requests themselves, for what has no method here. */
+  get connection(): FuseConnection {
+    return this.#mount.connection;
+  }
+
+  /** The requests as methods, with this client's identity. */
+  get calls(): FuseCalls {
+    return this.#calls;
+  }
+
+  /** The name that a guest mounts it by, if the server says one. */
+  get tag(): string | null {
+    return this.connection.info.tag;
+  }
+
+  /** Nodes that the server keeps for this mount, used or not; without the root. */
+  get nodeCount(): number {
+    return this.#mount.nodes.size;
+  }
+
+  /** The same mount for somebody else, with POSIX locks of his own. */
+  as(identity: FuseIdentity, umask: number = this.#umask): FsClient {
+    return new FsClient(this.#mount, identity, umask);
+  }
+
+  /** Opens a file, or a folder for its `stat` and `sync`. Numbers for flags are Linux's. */
+  open(
+    path: FsPath,
+    flags: string | number = 'r',
+    mode: number = DEFAULTS.fileMode,
+  ): Promise<FsFileHandle> {
+    return about('open', path, () => {
+      const opener = { ...this.#paths.parts, owner: this.#owner };
+      return openPath(opener, path, openFlags(flags), mode & ~this.#umask);
+    });
+  }
+
+  /** Reads a whole file as text. */
+  readFile(
+    path: FsPath | FsFileHandle,
+    options: BufferEncoding | (ReadFileOptions & { readonly encoding: BufferEncoding }),
+  ): Promise<string>;
+  /** The same as bytes. */
+  readFile(
+    path: FsPath | FsFileHandle,
+    options?: ReadFileOptions & { readonly encoding?: null },
+  ): Promise<Buffer>;
+  /** Either, by the encoding. */
+  async readFile(
+    path: FsPath | FsFileHandle,
+    options: BufferEncoding | ReadFileOptions = {},
+  ): Promise<Buffer | string> {
+    const how = typeof options === 'string' ? { encoding: options } : options;
+    if (path instanceof FsFileHandle) return path.readFile(how);
+    return this.#withFile(path, 'r', DEFAULTS.fileMode, (file) => file.readFile(how));
+  }
+
+  /** Writes a whole file, anew. */
+  async writeFile(
+    path: FsPath | FsFileHandle,
+    data: FsData,
+    options: BufferEncoding | WriteFileOptions = {},
+  ): Promise<void> {
+    const how: WriteFileOptions = typeof options === 'string' ? { encoding: options } : options;
+    if (path instanceof FsFileHandle) return path.writeFile(data, how);
+    const { flag = 'w', mode = DEFAULTS.fileMode, flush = false } = how;
+    return this.#withFile(path, flag, mode, async (file) => {
+      await file.writeFile(data, how);
+      if (flush) await file.sync();
+    });
+  }
+
+  /** Writes to the end of a file. */
+  appendFile(
+    path: FsPath | FsFileHandle,
+    data: FsData,
+    options: BufferEncoding | WriteFileOptions = {},
+  ): Promise<void> {
+    const how = typeof options === 'string' ? { encoding: options } : options;
+    return this.writeFile(path, data, { flag: 'a', ...how });
+  }
+
+  /** Copies a file's bytes and permissions. @param mode 1: the copy must not exist */
+  copyFile(from: FsPath, to: FsPath, mode: number = 0): Promise<void> {
+    const copy = async (): Promise<void> => {
+      const flags = (mode & 1) !== 0 ? 'wx' : 'w';
+      const source = await this.open(from, 'r');
+      try {
+        const permissions = (await source.stat()).mode & 0o777;
+        const target = await this.open(to, flags, permissions);
+        try {
+          await copyData(this.#mount, this.#calls, source, target);
+        } finally {
+          await target.close();
+        }
+      } finally {
+        await source.close();
+      }
+    };
+    return about('copyfile', from, copy, to);
+  }
+
+  /** What a path leads to. */
+  stat(path: FsPath): Promise<FsStats> {
+    return this.#paths.at(
+      'stat',
+      path,
+      'follow',
+      (node, stats) => stats ?? this.#calls.getattr(node.id),
+    );
+  }
+
+  /** The same of a link itself. */
+  lstat(path: FsPath): Promise<FsStats> {
+    return this.#paths.at('lstat', path, 'nofollow', (node, stats) => {
+      return stats ?? this.#calls.getattr(node.id);
+    });
+  }
+
+  /** Whether a path leads somewhere. */
+  async exists(path: FsPath): Promise<boolean> {
+    try {
+      await this.stat(path);
+      return true;
+    } catch (error) {
+      if (isError(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG')) return false;
+      throw error;
+    }
+  }
+
+  /** Resolves when this client's user may do what `mode` (`ACCESS`) says, by owner and mode. */
+  access(path: FsPath, mode: number = ACCESS.F_OK): Promise<void> {
+    return this.#paths.at('access', path, 'follow', async (node, stats) => {
+      if (mode === ACCESS.F_OK) return;
+      const own = async (): Promise<void> => {
+        const known = stats ?? (await this.#calls.getattr(node.id));
+        if (!allows(known, this.#calls.identity, mode)) throw fsError('EACCES');
+      };
+      const send = async (): Promise<boolean> => {
+        await this.#calls.access(node.id, mode);
+        return true;
+      };
+      if (!(await this.#mount.optional(FUSE_OPCODE.ACCESS, send, () => false))) await own();
+    });
+  }
+
+  /** The absolute path without links, `.` and `..`. */
+  realpath(path: FsPath): Promise<string> {
+    return about('realpath', path, async () => {
+      const trail = await this.#paths.walker.walk(path, 'follow');
+      const names = trail.steps.slice(1).map((step) => step.name.toString());
+      trail.release();
+      return `/${names.join('/')}`;
+    });
+  }
+
+  /** The names in a folder, in the server's order. */
+  readdir(path: FsPath, options?: { readonly encoding?: 'utf8' }): Promise<string[]>;
+  /** Its entries, with kinds of files, or all that there is to know. */
+  readdir(
+    path: FsPath,
+    options: { readonly encoding?: 'utf8' } & (
+      { readonly withFileTypes: true } | { readonly withStats: true }
+    ),
+  ): Promise<FsDirent[]>;
+  /** Its names as bytes. */
+  readdir(path: FsPath, options: { readonly encoding: 'buffer' }): Promise<Buffer[]>;
+  /** Either, by the options. */
+  async readdir(
+    path: FsPath,
+    options: ReaddirOptions = {},
+  ): Promise<(string | Buffer | FsDirent | FsDirent<Buffer>)[]> {
+    const { encoding = 'utf8', withStats = false, withFileTypes = withStats } = options;
+    const nameOf = encoding === 'buffer' ? bytesOf : textOf;
+    const list: FsDirent<string | Buffer>[] = [];
+    await this.#paths.at('scandir', path, 'follow', async (node) => {
+      const parent = pathText(path);
+      const entries = listFolder(this.#mount, this.#calls, node, withStats);
+      for await (const each of direntsOf<string | Buffer>(entries, parent, nameOf)) {
+        list.push(withStats ? await this.#withStats(node, each) : each);
+      }
+    });
+    return (withFileTypes ? list : list.map(({ name }) => name)) as (string | Buffer)[];
+  }
+
+  /** Opens a folder to go through its entries one by one: `for await (const entry of dir)`. */
+  opendir(path: FsPath): Promise<FsDir> {
+    return this.#paths.at('opendir', path, 'follow', (node, stats) => {
+      if (stats?.isDirectory() === false) throw fsError('ENOTDIR');
+      this.#mount.nodes.pin(node);
+      const entries = listFolder(this.#mount, this.#calls, node, false);
+      const named = direntsOf(entries, pathText(path), textOf);
+      return new FsDir(pathText(path), named, () => this.#mount.nodes.release(node));
+    });
+  }
+
+  /**
+   * Makes a folder. With `recursive` also those before it, and it may be there already; resolves
+   * with the first path that was made, if any.
+   */
+  async mkdir(
+    path: FsPath,
+    options: number | { readonly recursive?: boolean; readonly mode?: number } = {},
+  ): Promise<string | undefined> {
+    const how = typeof options === 'number' ? { mode: options } : options;
+    const mode = (how.mode ?? DEFAULTS.folderMode) & ~this.#umask;
+    if (how.recursive === true) return about('mkdir', path, () => this.#makePath(path, mode));
+    await this.#paths.inParent('mkdir', path, 'EEXIST', async (parent, name) => {
+      const entry = await this.#calls.mkdir(parent.id, name, mode);
+      this.#mount.nodes.note(entry.nodeId);
+    });
+    return undefined;
+  }
+
+  /** Makes a folder whose name is `prefix` and six letters that no other one has. */
+  mkdtemp(prefix: string): Promise<string> {
+    return about('mkdtemp', `${prefix}XXXXXX`, async () => {
+      for (let tries = 1; ; tries++) {
+        const path = prefix + randomLetters();
+        try {
+          await this.mkdir(path, 0o700);
+          return path;
+        } catch (error) {
+          if (!isError(error, 'EEXIST') || tries === TEMPORARY_TRIES_MAX) throw error;
+        }
+      }
+    });
+  }
+
+  /** Removes an empty folder. */
+  rmdir(path: FsPath): Promise<void> {
+    return this.#paths.inParent('rmdir', path, 'EBUSY', (parent, name) => {
+      return this.#calls.rmdir(parent.id, name);
+    });
+  }
+
+  /** Removes a name of a file. */
+  unlink(path: FsPath): Promise<void> {
+    return this.#paths.inParent('unlink', path, 'EISDIR', async (parent, name, trail) => {
+      await this.#paths.refuseFolderPath(trail, name, 'EISDIR');
+      await this.#calls.unlink(parent.id, name);
+    });
+  }
+
+  /** Removes a file, or with `recursive` a folder and all that is in it. */
+  rm(
+    path: FsPath,
+    options: { readonly recursive?: boolean; readonly force?: boolean } = {},
+  ): Promise<void> {
+    const { recursive = false, force = false } = options;
+    return about('rm', path, async () => {
+      try {
+        const stats = await this.lstat(path);
+        if (stats.isDirectory() && !recursive) throw fsError('EISDIR');
+        await this.#paths.inParent('rm', path, 'EBUSY', async (parent, name) => {
+          if (stats.isDirectory()) await removeTree(this.#mount, this.#calls, parent, name);
+          else await this.#calls.unlink(parent.id, name);
+        });
+      } catch (error) {
+        if (!force || !isError(error, 'ENOENT')) throw error;
+      }
+    });
+  }
+
+  /** Gives a file another name, over what has that name. */
+  rename(
+    from: FsPath,
+    to: FsPath,
+    options: { readonly noReplace?: boolean; readonly exchange?: boolean } = {},
+  ): Promise<void> {
+    const flags =
+      (options.noReplace === true ? RENAME.NOREPLACE : 0) |
+      (options.exchange === true ? RENAME.EXCHANGE : 0);
+    const rename = async (): Promise<void> => {
+      await this.#paths.inParent('rename', from, 'EBUSY', async (parent, name, trail) => {
+        await this.#paths.requireFolder(trail, name);
+        await this.#paths.inParent('rename', to, 'EBUSY', async (newParent, newName) => {
+          const source = { parent: parent.id, name };
+          await this.#calls.rename(source, { parent: newParent.id, name: newName }, flags);
+        });
+      });
+    };
+    return about('rename', from, rename, to);
+  }
+
+  /** Gives a file another name, beside the one that it has. A link is not followed. */
+  link(existing: FsPath, path: FsPath): Promise<void> {
+    const link = (): Promise<void> =>
+      this.#paths.at('link', existing, 'nofollow', async (node) => {
+        await this.#paths.inParent('link', path, 'EEXIST', async (parent, name) => {
+          const entry = await this.#calls.link(node.id, parent.id, name);
+          this.#mount.nodes.note(entry.nodeId);
+        });
+      });
+    return about('link', existing, link, path);
+  }
+
+  /** Makes a symbolic link at `path`, whose target need not exist. */
+  symlink(target: FsPath, path: FsPath): Promise<void> {
+    const symlink = (): Promise<void> =>
+      this.#paths.inParent('symlink', path, 'EEXIST', async (parent, name, trail) => {
+        await this.#paths.refuseFolderPath(trail, name, 'EEXIST');
+        const entry = await this.#calls.symlink(parent.id, name, pathBytes(target));
+        this.#mount.nodes.note(entry.nodeId);
+      });
+    return about('symlink', target, symlink, path);
+  }
+
+  /** The target of a symbolic link. */
+  readlink(path: FsPath): Promise<string>;
+  /** The same as bytes. */
+  readlink(path: FsPath, encoding: 'buffer'): Promise<Buffer>;
+  /** Either, by the encoding. */
+  readlink(path: FsPath, encoding?: 'buffer'): Promise<string | Buffer> {
+    return this.#paths.at('readlink', path, 'nofollow', async (node, stats) => {
+      if (stats?.isSymbolicLink() !== true) throw fsError('EINVAL');
+      const target = await this.#calls.readlink(node.id);
+      return encoding === 'buffer' ? target : target.toString();
+    });
+  }
+
+  /** Makes a FIFO, a socket, a device or a file: the mode has its kind (`S_IF`). */
+  mknod(path: FsPath, mode: number, rdev: number = 0): Promise<void> {
+    const kind = mode & S_IF.MT || S_IF.REG;
+    const permissions = mode & 0o7777 & ~this.#umask;
+    return this.#paths.inParent('mknod', path, 'EEXIST', async (parent, name, trail) => {
+      await this.#paths.refuseFolderPath(trail, name, 'EEXIST');
+      const entry = await this.#calls.mknod(parent.id, name, kind | permissions, rdev);
+      this.#mount.nodes.note(entry.nodeId);
+    });
+  }
+
+  /** Changes the permissions. */
+  chmod(path: FsPath, mode: number): Promise<void> {
+    return this.#paths.change('chmod', path, 'follow', { mode });
+  }
+
+  /** Changes the owner; -1 leaves one as it is. */
+  chown(path: FsPath, uid: number, gid: number): Promise<void> {
+    return this.#paths.change('chown', path, 'follow', ownerChange(uid, gid));
+  }
+
+  /** The same of a link itself. */
+  lchown(path: FsPath, uid: number, gid: number): Promise<void> {
+    return this.#paths.change('lchown', path, 'nofollow', ownerChange(uid, gid));
+  }
+
+  /** Changes the times: seconds, dates, or nanoseconds as bigints. */
+  utimes(path: FsPath, atime: FsTime, mtime: FsTime): Promise<void> {
+    return this.#paths.change('utime', path, 'follow', { atime, mtime });
+  }
+
+  /** The same of a link itself. */
+  lutimes(path: FsPath, atime: FsTime, mtime: FsTime): Promise<void> {
+    return this.#paths.change('lutime', path, 'nofollow', { atime, mtime });
+  }
+
+  /** Makes a file so many bytes long. */
+  truncate(path: FsPath, bytes: number = 0): Promise<void> {
+    return this.#paths.change('truncate', path, 'follow', { size: bytes });
+  }
+
+  /** What the file system has, and what of it is free. */
+  statfs(path: FsPath = '/'): Promise<FsStatFs> {
+    return this.#paths.at('statfs', path, 'follow', (node) => this.#calls.statfs(node.id));
+  }
+
+  /** An extended attribute. @throws FsError `ENODATA` when there is none of this name */
+  getxattr(path: FsPath, name: FsName, options: LinkOptions = {}): Promise<Buffer> {
+    return this.#paths.xattr('getxattr', path, options, FUSE_OPCODE.GETXATTR, async (node) => {
+      const bytes = await this.#calls.getxattr(node.id, name, XATTR_BYTES_MAX);
+      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    });
+  }
+
+  /** Sets an extended attribute; `create` and `replace` say that it must not, or must, exist. */
+  setxattr(
+    path: FsPath,
+    name: FsName,
+    value: FsData,
+    options: LinkOptions & { readonly create?: boolean; readonly replace?: boolean } = {},
+  ): Promise<void> {
+    const bytes = typeof value === 'string' ? Buffer.from(value) : value;
+    const flags =
+      (options.create === true ? XATTR.CREATE : 0) | (options.replace === true ? XATTR.REPLACE : 0);
+    return this.#paths.xattr('setxattr', path, options, FUSE_OPCODE.SETXATTR, (node) => {
+      return this.#calls.setxattr(node.id, name, bytes, flags);
+    });
+  }
+
+  /** The names of a file's extended attributes. */
+  listxattr(path: FsPath, options: LinkOptions = {}): Promise<string[]> {
+    return this.#paths.xattr('listxattr', path, options, FUSE_OPCODE.LISTXATTR, async (node) => {
+      const bytes = await this.#calls.listxattr(node.id, XATTR_BYTES_MAX);
+      return Buffer.from(bytes).toString().split('\0').slice(0, -1);
+    });
+  }
+
+  /** Removes an extended attribute. */
+  removexattr(path: FsPath, name: FsName, options: LinkOptions = {}): Promise<void> {
+    return this.#paths.xattr('removexattr', path, options, FUSE_OPCODE.REMOVEXATTR, (node) => {
+      return this.#calls.removexattr(node.id, name);
+    });
+  }
+
+  /** Has the server forget every node that nothing uses; resolves when it has. */
+  forgetIdleNodes(): Promise<void> {
+    return this.#mount.settle();
+  }
+
+  /**
+   * Ends the mount: the server closes and forgets everything (FUSE_DESTROY). Files that are open
+   * cannot be used any more.
+   */
+  async unmount(): Promise<void> {
+    const { connection } = this.#mount;
+    try {
+      if (connection.session.connected) {
+        await this.#mount.settle();
+        await this.#calls.destroy();
+      }
+    } catch (error) {
+      // The back-end may be gone; and not every server answers FUSE_DESTROY (virtiofsd does not).
+      if (!ENDINGS.has(errorCode(error) ?? '')) throw error;
+    } finally {
+      await connection.close();
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.unmount();
+  }
+
+  async #withFile<T>(
+    path: FsPath,
+    flags: string | number,
+    mode: number,
+    body: (file: FsFileHandle) => Promise<T>,
+  ): Promise<T> {
+    const file = await this.open(path, flags, mode);
+    let result: T;
+    try {
+      result = await body(file);
+    } catch (error) {
+      await file.close().catch(() => undefined); // the first error is the one to tell
+      throw error;
+    }
+    await file.close();
+    return result;
+  }
+
+  async #makePath(path: FsPath, mode: number): Promise<string | undefined> {
+    const bytes = pathBytes(path);
+    let first: string | undefined;
+    for (let end = bytes.indexOf('/', 1); ; end = bytes.indexOf('/', end + 1)) {
+      const prefix = end < 0 ? bytes : bytes.subarray(0, end);
+      try {
+        await this.mkdir(prefix, mode);
+        first ??= prefix.toString();
+      } catch (error) {
+        if (!isError(error, 'EEXIST', 'EISDIR', 'EROFS') || !(await this.#isFolder(prefix))) {
+          throw error;
+        }
+      }
+      if (end < 0) return first;
+    }
+  }
+
+  async #isFolder(path: FsPath): Promise<boolean> {
+    return (await this.exists(path)) && (await this.stat(path)).isDirectory();
+  }
+
+  /** An entry with its stats, from a server whose listings have none. */
+  async #withStats<Name extends string | Buffer>(
+    folder: FsNode,
+    dirent: FsDirent<Name>,
+  ): Promise<FsDirent<Name>> {
+    if (dirent.stats !== null) return dirent;
+    const entry = await this.#calls.lookup(folder.id, dirent.name);
+    if (entry === null) return dirent;
+    this.#mount.nodes.note(entry.nodeId);
+    const { ino, stats } = { ino: dirent.ino, stats: entry.stats };
+    return new FsDirent(dirent.name, dirent.parentPath, { ino, type: 0, stats });
+  }
+}
+
+function bytesOf(bytes: Buffer): Buffer {
+  return bytes;
+}
+
+function textOf(bytes: Buffer): string {
+  return bytes.toString();
+}
+
+function randomLetters(): string {
+  let text = '';
+  for (let i = 0; i < TEMPORARY_LENGTH; i++) {
+    text += TEMPORARY_LETTERS.charAt(Math.floor(Math.random() * TEMPORARY_LETTERS.length));
+  }
+  return text;
+}
+
+/** access(2) by owner and mode. */
+function allows(stats: FsStats, identity: FuseIdentity, wanted: number): boolean {
+  if (identity.uid === 0) {
+    const executable = stats.isDirectory() || (stats.mode & 0o111) !== 0;
+    return (wanted & ACCESS.X_OK) === 0 || executable;
+  }
+  const shift = stats.uid === identity.uid ? 6 : stats.gid === identity.gid ? 3 : 0;
+  return ((stats.mode >> shift) & wanted) === wanted;
+}
