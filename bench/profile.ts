@@ -5,6 +5,7 @@
  * @module
  */
 import { mkdirSync, rmSync } from 'node:fs';
+import { treePids } from './proc.ts';
 import { processError, runProcess, startProcess, stopProcess } from './process.ts';
 
 /** Which program takes the profile. */
@@ -12,6 +13,8 @@ export type ProfilerName = 'cpu' | 'perf';
 
 const SAMPLES_PER_SECOND = 999; // not a round number, so as not to run in step with timers
 const PROBE_MS = 10_000;
+const REPORT_MS = 60_000;
+const FUNCTIONS_MAX = 25; // of one profile
 
 /** Takes profiles of one server after another. */
 export interface Profiler {
@@ -25,6 +28,8 @@ export interface Profiler {
   attach(pid: number, label: string): Promise<() => Promise<void>>;
   /** Where the profiles are, for people. */
   advice(): string;
+  /** Where the time went, by profile: the functions that had most of it. */
+  summary(): Promise<string>;
 }
 
 /** A profiler that writes to `folder`, made anew; `perf` when it works here, by default. */
@@ -46,6 +51,7 @@ function cpuProfiler(folder: string): Profiler {
     name: 'cpu',
     nodeArgs: ['--cpu-prof', `--cpu-prof-dir=${folder}`],
     attach: () => Promise.resolve(() => Promise.resolve()),
+    summary: () => Promise.resolve(''),
     advice: () => `profiles, one a thread, for Chrome's DevTools: ${folder}/*.cpuprofile`,
   };
 }
@@ -68,13 +74,30 @@ function perfProfiler(folder: string): Profiler {
         '-o',
         file,
         '-p',
-        `${pid}`,
+        treePids(pid).join(),
       ];
       const child = startProcess({ file: 'perf', args }, { stdio: 'ignore' });
       return Promise.resolve(() => stopProcess(child));
     },
+    summary: async () => {
+      const parts: string[] = [];
+      for (const file of files) parts.push(`${file}:\n${await topFunctions(file)}`);
+      return parts.join('\n');
+    },
     advice: () => files.map((file) => `profile: perf report --no-children -i ${file}`).join('\n'),
   };
+}
+
+/** The functions that had most of the time, each with its part of it in percent. */
+async function topFunctions(file: string): Promise<string> {
+  const args = ['report', '-q', '--stdio', '--no-children', '-g', 'none', '--percent-limit', '1'];
+  const columns = ['--sort', 'symbol,dso', '-w', '90,24', '-i', file];
+  const text = await runProcess({ file: 'perf', args: [...args, ...columns] }, REPORT_MS);
+  const lines = text.split('\n').filter((line) => /^\s*\d/.test(line));
+  return lines
+    .slice(0, FUNCTIONS_MAX)
+    .map((line) => `  ${line.trim()}`)
+    .join('\n');
 }
 
 async function perfWorks(): Promise<boolean> {

@@ -85,19 +85,15 @@ class HostDuel {
   async run(cells: readonly HostCell[]): Promise<void> {
     const starts = await this.#measureStarts();
     const parties: Party[] = [];
-    let detach: (() => Promise<void>) | undefined;
     try {
       for (const side of SIDES) parties.push(await this.#open(side));
-      const [ours] = parties as [Party, Party];
-      detach = await this.#plan.profiler?.attach(ours.server.pid, this.#cache);
-      for (const cell of cells) await this.#runCell(cell, parties);
+      for (const cell of cells) await this.#profileCell(cell, parties);
       await this.#measureIdle(parties, starts);
     } catch (error) {
       const dead = parties.find(({ server }) => !server.running)?.server;
       if (dead === undefined) throw error;
       throw processError(`${dead.plan.name} has died: ${errorMessage(error)}\n${dead.logTail}`);
     } finally {
-      await detach?.();
       for (const { client } of parties) await client.close();
       for (const { server } of parties) await server.stop();
       this.#plan.save();
@@ -129,6 +125,18 @@ class HostDuel {
       }
     }
     return times;
+  }
+
+  /** With a profile of our server of its own, when one is wanted. */
+  async #profileCell(cell: HostCell, parties: readonly Party[]): Promise<void> {
+    const [ours] = parties as [Party, Party];
+    const label = rowKey(cell).replaceAll(/[^\w]+/g, '-');
+    const detach = await this.#plan.profiler?.attach(ours.server.pid, label);
+    try {
+      await this.#runCell(cell, parties);
+    } finally {
+      await detach?.();
+    }
   }
 
   async #runCell(cell: HostCell, parties: readonly Party[]): Promise<void> {

@@ -57,7 +57,7 @@ Prints a table; docs/performance.md says how to read it.
   --server-args=TEXT   more arguments for our server, such as --server-args="--poll-us 64"
   --posix              our server as on a host with POSIX alone (VHOST_USER_HOST=posix)
   --peer-only          the peer against itself: what the noise of this machine is
-  --profile            profiles our server meanwhile, and says where the profile is
+  --profile            profiles our server in each line, and says where its time went
   --profiler NAME      perf (also sees the kernel) or cpu (V8's own); perf where it works
   --json FILE          keeps all figures in a file, as they come
   --resume             goes on with the file of --json: what is there is not measured again
@@ -176,7 +176,9 @@ async function benchmark(values: Values, peerRoot: string, folder: string): Prom
   progress.end();
   save();
   const status = await finish(report, values);
-  if (profiler !== null) process.stdout.write(`${profiler.advice()}\n`);
+  if (profiler !== null) {
+    process.stdout.write(`\n${await profiler.summary()}\n${profiler.advice()}\n`);
+  }
   return status;
 }
 
