@@ -33,6 +33,8 @@ export interface Device {
   featuresNegotiated?(features: bigint): void;
   /** The driver reset the device, or the front-end went away. */
   reset?(): void;
+  /** The front-end went away, after `reset`: all queues are stopped. */
+  disconnected?(): void;
   /** Called once by the back-end, before the first session. */
   attach(link: DeviceLink): void;
   /** Called once, after the last session. */

@@ -173,6 +173,7 @@ export class SessionState {
   async release(): Promise<void> {
     try {
       await this.reset();
+      this.device.disconnected?.();
       await this.changeMemory(this.memory.clearing());
     } finally {
       for (const ring of this.rings) ring.forget();

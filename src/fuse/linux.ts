@@ -38,6 +38,7 @@ export const LINUX_E = {
   NOTEMPTY: 39,
   LOOP: 40,
   NODATA: 61,
+  PROTO: 71,
   OVERFLOW: 75,
   OPNOTSUPP: 95,
   STALE: 116,

@@ -9,6 +9,7 @@
 export { activatedFds, launchdFds } from './activation.ts';
 export type { ActivatedFd } from './activation.ts';
 export { monotonicUs } from './clock.ts';
+export { copyMemory } from './copy.ts';
 export { DT, DirCursor, readDirBlock, seekDir } from './dir.ts';
 export { LINUX_ERRNO } from '../abi/index.ts';
 export { ERRNO, SystemError, errnoName } from './errno.ts';

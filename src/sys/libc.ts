@@ -179,6 +179,9 @@ export const syscall6: NumberFunction | null = find(
 
 export const malloc: NumberFunction = need('intptr_t malloc(size_t bytes)');
 export const free: NumberFunction = need('void free(uintptr_t address)');
+export const memcpy: NumberFunction = need(
+  'void memcpy(uintptr_t to, uintptr_t from, size_t bytes)',
+);
 export const launchActivateSocket: NumberFunction | null = find(
   'int launch_activate_socket(const char *name, uintptr_t fds, uintptr_t count)',
 );

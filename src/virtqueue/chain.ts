@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { copyMemory } from '../sys/index.ts';
 import type { GuestMemory } from '../memory/index.ts';
 import { joinU64 } from '../memory/index.ts';
 
@@ -104,6 +105,44 @@ export class Chain {
   /** Copies to `offset` of the writable part; returns the bytes copied, fewer at its end. */
   copyToWritable(offset: number, from: Uint8Array): number {
     return this.#copy(this.readableCount, this.segmentCount, offset, from, true);
+  }
+
+  /**
+   * Copies `lengthBytes` from `offset` of the readable part to native memory; the caller has
+   * checked `readableBytes`. Makes no garbage.
+   * SAFETY: the segments are in memory that stays mapped while the chain is taken.
+   */
+  copyOut(offset: number, address: number, lengthBytes: number): void {
+    let skip = offset;
+    let done = 0;
+    for (let i = 0; i < this.readableCount && done < lengthBytes; i++) {
+      const length = this.length[i] as number;
+      if (skip >= length) {
+        skip -= length;
+        continue;
+      }
+      const count = Math.min(length - skip, lengthBytes - done);
+      copyMemory(address + done, (this.hva[i] as number) + skip, count);
+      done += count;
+      skip = 0;
+    }
+  }
+
+  /** Copies from native memory to `offset` of the writable part; see {@link copyOut}. */
+  copyIn(offset: number, address: number, lengthBytes: number): void {
+    let skip = offset;
+    let done = 0;
+    for (let i = this.readableCount; i < this.segmentCount && done < lengthBytes; i++) {
+      const length = this.length[i] as number;
+      if (skip >= length) {
+        skip -= length;
+        continue;
+      }
+      const count = Math.min(length - skip, lengthBytes - done);
+      copyMemory((this.hva[i] as number) + skip, address + done, count);
+      done += count;
+      skip = 0;
+    }
   }
 
   #copy(first: number, end: number, offset: number, bytes: Uint8Array, write: boolean): number {

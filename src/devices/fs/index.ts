@@ -3,8 +3,15 @@
  *
  * @module
  */
+import { FsDevice } from './device.ts';
+import type { FsOptions } from './options.ts';
+
+export { FsDevice };
+export type { FuseHost, FuseOperationsFactory } from './host.ts';
+export { FS_CONFIG, FS_HIPRIO_QUEUE, FS_TAG_BYTES, VIRTIO_ID_FS } from './layout.ts';
 export { PENDING } from './operations.ts';
 export type { FuseAbilities, FuseCall, FuseOperations, FuseSession } from './operations.ts';
+export type { FsOptions } from './options.ts';
 export { createOperations } from './passthrough/create-operations.ts';
 export { HostFolder } from './passthrough/folder.ts';
 export { hostFolderSettings } from './passthrough/options.ts';
@@ -14,3 +21,21 @@ export type {
   HostFolderSettings,
   OwnerPolicy,
 } from './passthrough/options.ts';
+export type { ReaddirPlus } from './server/init.ts';
+export { FuseServer } from './server/server.ts';
+export type { FuseServerOptions } from './server/server.ts';
+export type { FsSource, ModuleSource, OperationsSource } from './source.ts';
+
+/**
+ * Makes a file system a device. Serve it with `startBackend`, which closes it in the end.
+ *
+ * ```ts
+ * const share = openFs({ tag: 'myfs', source: { kind: 'operations', create: () => operations } });
+ * const backend = await startBackend(share, { kind: 'listen', path: '/tmp/fs.sock' });
+ * ```
+ *
+ * @throws VhostUserError in words for people: `ERR_VHU_OPTION`, and what the source says.
+ */
+export function openFs(options: FsOptions): FsDevice {
+  return new FsDevice(options);
+}

@@ -1,0 +1,131 @@
+/**
+ * Serves the virtqueues of a shared folder: on a worker thread, where a module makes the file
+ * system, or on the event loop, where it may be asynchronous TypeScript.
+ *
+ * @module
+ */
+import type { Virtqueue } from '../../virtqueue/index.ts';
+import type {
+  DataPlane,
+  DataPlaneContext,
+  DataPlaneFactory,
+  ReactorTimer,
+} from '../../backend/index.ts';
+import type { FuseHost, FuseOperationsFactory } from './host.ts';
+import type { ReaddirPlus } from './server/init.ts';
+import { FuseServer } from './server/server.ts';
+
+/** What holds for a data plane wherever it runs. Plain data. */
+export interface FsPlaneSettings {
+  /** Requests that all queues can hold together. */
+  readonly callCount: number;
+  readonly readdirPlus: ReaddirPlus;
+}
+
+/** What the main thread hands over to a worker. Plain data. */
+export interface FsPlaneOptions extends FsPlaneSettings {
+  /** A module that exports `createOperations`. */
+  readonly module: string;
+  readonly options: unknown;
+}
+
+/** What the main thread tells later. */
+export interface FsControl {
+  /** The front-end went away. */
+  readonly kind: 'gone';
+}
+
+/**
+ * How long a file system on the event loop may take to finish what it was asked to interrupt,
+ * before that is answered in its place: a promise may never be settled.
+ */
+const INTERRUPT_MS = 1000;
+
+/** See the module. */
+export class FsDataPlane implements DataPlane {
+  readonly #context: DataPlaneContext;
+  readonly #server: FuseServer;
+  /** Whether calls may be answered over the head of the file system. */
+  readonly #abandons: boolean;
+  #abandonTimer: ReactorTimer | null = null;
+
+  private constructor(context: DataPlaneContext, server: FuseServer, abandons: boolean) {
+    this.#context = context;
+    this.#server = server;
+    this.#abandons = abandons;
+  }
+
+  /** Makes the file system and its server. */
+  static async create(
+    context: DataPlaneContext,
+    settings: FsPlaneSettings,
+    makeOperations: FuseOperationsFactory,
+    options: unknown,
+  ): Promise<FsDataPlane> {
+    const host: FuseHost = {
+      options,
+      reactor: context.reactor,
+      log: (level, text) => context.log(level, text),
+      flush: () => context.flush(),
+    };
+    const operations = await makeOperations(host);
+    const { counters } = context;
+    const log = host.log.bind(host);
+    const server = new FuseServer({ operations, counters, log, ...settings });
+    // With io_uring the kernel may be writing to the guest's buffers: only it can say when not.
+    return new FsDataPlane(context, server, context.reactor.uring === null);
+  }
+
+  serve(queue: Virtqueue, budget: number): number {
+    const server = this.#server;
+    let taken = 0;
+    while (taken < budget && !server.full) {
+      const chain = queue.pop();
+      if (chain === null) break;
+      taken++;
+      server.handle(queue, chain);
+    }
+    if (server.waiting) this.#planAbandon();
+    return taken;
+  }
+
+  full(): boolean {
+    return this.#server.full;
+  }
+
+  queueStarted(): void {
+    this.#abandonTimer?.cancel();
+    this.#abandonTimer = null;
+  }
+
+  queueStopping(queue: Virtqueue): void {
+    this.#server.interruptQueue(queue);
+    this.#context.flush();
+    if (queue.inFlight > 0) this.#planAbandon();
+  }
+
+  control(message: unknown): void {
+    if ((message as FsControl).kind === 'gone') this.#server.reset();
+  }
+
+  close(): void {
+    this.#abandonTimer?.cancel();
+    this.#server.close();
+  }
+
+  #planAbandon(): void {
+    if (!this.#abandons || this.#abandonTimer !== null) return;
+    this.#abandonTimer = this.#context.reactor.after(INTERRUPT_MS, () => {
+      this.#abandonTimer = null;
+      this.#server.abandonPending();
+      this.#context.flush();
+    });
+  }
+}
+
+/** The factory that the worker calls. */
+export const createDataPlane: DataPlaneFactory = async (context) => {
+  const plane = context.options as FsPlaneOptions;
+  const module = (await import(plane.module)) as { createOperations: FuseOperationsFactory };
+  return FsDataPlane.create(context, plane, module.createOperations, plane.options);
+};
