@@ -41,5 +41,7 @@ export { RingPair } from './ring-pair.ts';
 export type { RingPairOptions } from './ring-pair.ts';
 export { StubFileSystem } from './stub-file-system.ts';
 export type { StubNode } from './stub-file-system.ts';
+export { STUB_MODULE } from './stub-operations.ts';
+export type { StubOptions } from './stub-operations.ts';
 export { TestBackend, codesOf } from './test-backend.ts';
 export type { TestConversation, TestReport } from './test-backend.ts';

@@ -104,8 +104,9 @@ export class FsDataPlane implements DataPlane {
     if (queue.inFlight > 0) this.#planAbandon();
   }
 
-  control(message: unknown): void {
-    if ((message as FsControl).kind === 'gone') this.#server.reset();
+  /** There is one message, {@link FsControl}. */
+  control(): void {
+    this.#server.reset();
   }
 
   close(): void {

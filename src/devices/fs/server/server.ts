@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { assert, errorMessage } from '../../../util/index.ts';
+import { assert } from '../../../util/index.ts';
 import { joinU64 } from '../../../memory/index.ts';
 import type { Chain, Virtqueue } from '../../../virtqueue/index.ts';
 import { COUNTER } from '../../../backend/index.ts';
@@ -28,10 +28,10 @@ import {
   FUSE_SETXATTR_IN,
   FUSE_WRITE_IN,
   LINUX_E,
-  fuseOpcodeName,
 } from '../../../fuse/index.ts';
 import { PENDING } from '../operations.ts';
 import type { FuseOperations } from '../operations.ts';
+import { Answers, FaultLines } from './answers.ts';
 import { CallPool, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, STATE, Scratch } from './call.ts';
 import type { ServerCall } from './call.ts';
 import { negotiate } from './init.ts';
@@ -46,18 +46,13 @@ const ANSWER_HEADER_BYTES = FUSE_OUT_HEADER.SIZE;
 const WRITE_DATA = HEADER_BYTES + FUSE_WRITE_IN.SIZE;
 /** `struct fuse_setxattr_in` of a guest without SETXATTR_EXT. */
 const OLD_SETXATTR_BYTES = 8;
-/** A kernel takes no error from here on for one. */
-const ERROR_MAX = 511;
 /** `total_extlen` counts in these. */
 const EXTENSION_UNIT_BYTES = 8;
-/** Lines about file systems that threw, after which one says that there will be no more. */
-const ERROR_LINES_MAX = 20;
 
 const EIO = -LINUX_E.IO;
 const EINVAL = -LINUX_E.INVAL;
 const ENOSYS = -LINUX_E.NOSYS;
 const EINTR = -LINUX_E.INTR;
-const ERANGE = -LINUX_E.RANGE;
 
 /** What a {@link FuseServer} is made from. */
 export interface FuseServerOptions {
@@ -74,11 +69,11 @@ export interface FuseServerOptions {
 /** See the module. One for each data plane: all its queues, in one thread. */
 export class FuseServer {
   readonly #operations: FuseOperations;
-  readonly #counters: Float64Array;
   readonly #readdirPlus: ReaddirPlus;
-  readonly #log: (level: LogLevel, text: string) => void;
   readonly #rows: readonly (RequestRow | undefined)[];
   readonly #scratch = new Scratch();
+  readonly #lines: FaultLines;
+  readonly #answers: Answers;
   readonly #calls: CallPool;
   /** INIT came, and no DESTROY. */
   #mounted = false;
@@ -88,13 +83,12 @@ export class FuseServer {
   #waiting: ServerCall | null = null;
   #initBytes = 0;
   readonly #initCopy = new DataView(new ArrayBuffer(FUSE_INIT_IN.SIZE));
-  #errorLines = 0;
 
   constructor(options: FuseServerOptions) {
     this.#operations = options.operations;
-    this.#counters = options.counters;
     this.#readdirPlus = options.readdirPlus;
-    this.#log = options.log;
+    this.#lines = new FaultLines(options.log);
+    this.#answers = new Answers(this.#scratch, options.counters, this.#lines);
     this.#rows = requestRows(options.operations);
     this.#calls = new CallPool(options.callCount, this.#scratch, WRITE_DATA, (call, result) => {
       this.#finishLater(call, result);
@@ -113,11 +107,11 @@ export class FuseServer {
 
   /** Takes one request; it is answered at once, or is pending. The caller has looked at `full`. */
   handle(queue: Virtqueue, chain: Chain): void {
-    bump(this.#counters, COUNTER.requests);
+    this.#answers.count(COUNTER.requests);
     const readableBytes = chain.readableBytes;
     const { inView, inAddress } = this.#scratch;
     if (readableBytes < HEADER_BYTES) {
-      this.#giveBack(queue, chain);
+      this.#answers.giveBack(queue, chain);
       return;
     }
     chain.copyOut(0, inAddress, HEADER_BYTES);
@@ -130,17 +124,17 @@ export class FuseServer {
     if (chain.writableBytes < ANSWER_HEADER_BYTES) {
       // Nobody could hear of the outcome, so that nothing must come of it. An interrupt has none.
       if (opcode === FUSE_OPCODE.INTERRUPT) this.#interrupt(queue, chain, lengthBytes);
-      else this.#giveBack(queue, chain);
+      else this.#answers.giveBack(queue, chain);
       return;
     }
     if (lengthBytes < HEADER_BYTES || lengthBytes > readableBytes) {
-      this.#refuse(queue, chain);
+      this.#answers.refuse(queue, chain);
       return;
     }
     const row = this.#rows[opcode];
     if (row === undefined) this.#own(queue, chain, opcode, lengthBytes);
-    else if (!this.#mounted) this.#answerNow(queue, chain, EIO);
-    else if (row.method === null) this.#answerNow(queue, chain, ENOSYS);
+    else if (!this.#mounted) this.#answers.answerNow(queue, chain, EIO);
+    else if (row.method === null) this.#answers.answerNow(queue, chain, ENOSYS);
     else this.#ask(queue, chain, opcode, lengthBytes, row);
   }
 
@@ -167,7 +161,7 @@ export class FuseServer {
       call.chain = null;
       call.dataBytes = 0;
       if (queue !== null && chain !== null && chain.taken) {
-        this.#answer(queue, chain, call.uniqueLow, call.uniqueHigh, EINTR);
+        this.#answers.answer(queue, chain, call.uniqueLow, call.uniqueHigh, EINTR);
       }
       this.#onePendingLess();
     }
@@ -223,7 +217,7 @@ export class FuseServer {
       if (!fits) fault = EINVAL;
     }
     if (fault < 0) {
-      bump(this.#counters, COUNTER.guestFaults);
+      this.#answers.count(COUNTER.guestFaults);
       this.#complete(call, fault);
       return;
     }
@@ -236,7 +230,7 @@ export class FuseServer {
       // Only rows with a method come here.
       result = (row.method as (call: ServerCall) => number)(call);
     } catch (error) {
-      this.#reportThrow(call.opcode, error);
+      this.#lines.threw(call.opcode, error);
       result = EIO;
     }
     if (call.state === STATE.finished) {
@@ -291,7 +285,7 @@ export class FuseServer {
     } else if (opcode === FUSE_OPCODE.INIT || opcode === FUSE_OPCODE.DESTROY) {
       this.#turnSession(queue, chain, opcode, lengthBytes);
     } else {
-      this.#answerNow(queue, chain, ENOSYS);
+      this.#answers.answerNow(queue, chain, ENOSYS);
     }
   }
 
@@ -306,7 +300,7 @@ export class FuseServer {
     if (opcode === FUSE_OPCODE.INIT) {
       const bytes = this.#copyArguments(chain, opcode, lengthBytes);
       if (bytes < FUSE_INIT_IN.flags + 4 || call.outBytesMax < FUSE_INIT_OUT.SIZE) {
-        bump(this.#counters, COUNTER.guestFaults);
+        this.#answers.count(COUNTER.guestFaults);
         this.#complete(call, EINVAL);
         return;
       }
@@ -351,8 +345,8 @@ export class FuseServer {
   #interrupt(queue: Virtqueue, chain: Chain, lengthBytes: number): void {
     const bytes = lengthBytes > chain.readableBytes ? -1 : lengthBytes - HEADER_BYTES;
     if (bytes < FUSE_INTERRUPT_IN.SIZE) {
-      if (chain.writableBytes < ANSWER_HEADER_BYTES) this.#giveBack(queue, chain);
-      else this.#refuse(queue, chain);
+      if (chain.writableBytes < ANSWER_HEADER_BYTES) this.#answers.giveBack(queue, chain);
+      else this.#answers.refuse(queue, chain);
       return;
     }
     const { inputAddress, input } = this.#scratch;
@@ -360,7 +354,7 @@ export class FuseServer {
     const unique = readU64(input, FUSE_INTERRUPT_IN.unique);
     if (this.#mounted && unique !== Infinity) this.#interruptOne(unique);
     if (chain.writableBytes < ANSWER_HEADER_BYTES) queue.push(chain, 0);
-    else this.#answerNow(queue, chain, 0);
+    else this.#answers.answerNow(queue, chain, 0);
   }
 
   #interruptPending(queue: Virtqueue | null): void {
@@ -381,7 +375,7 @@ export class FuseServer {
     const least = single ? FUSE_FORGET_IN.SIZE : FUSE_BATCH_FORGET_IN.SIZE;
     const bytes = lengthBytes - HEADER_BYTES;
     if (bytes < least || lengthBytes > chain.readableBytes || bytes > INPUT_BYTES_MAX) {
-      this.#giveBack(queue, chain);
+      this.#answers.giveBack(queue, chain);
       return;
     }
     const { inView, input, inputAddress } = this.#scratch;
@@ -393,7 +387,7 @@ export class FuseServer {
     }
     const count = input.getUint32(FUSE_BATCH_FORGET_IN.count, true);
     if (count * FUSE_FORGET_ONE.SIZE > bytes - FUSE_BATCH_FORGET_IN.SIZE) {
-      this.#giveBack(queue, chain);
+      this.#answers.giveBack(queue, chain);
       return;
     }
     for (let i = 0; i < count; i++) {
@@ -409,7 +403,7 @@ export class FuseServer {
     try {
       this.#operations.forget(nodeId, Math.min(count, Number.MAX_SAFE_INTEGER));
     } catch (error) {
-      this.#reportThrow(FUSE_OPCODE.FORGET, error);
+      this.#lines.threw(FUSE_OPCODE.FORGET, error);
     }
   }
 
@@ -422,7 +416,7 @@ export class FuseServer {
     const running = call.state === STATE.running;
     assert(running || call.state === STATE.pending, 'a call is finished once');
     if (running) {
-      this.#give(call, result);
+      this.#answers.give(call, result);
       call.state = STATE.finished;
       return;
     }
@@ -440,83 +434,8 @@ export class FuseServer {
 
   /** Answers a call and frees it. */
   #complete(call: ServerCall, result: number): void {
-    this.#give(call, result);
+    this.#answers.give(call, result);
     this.#calls.release(call);
-  }
-
-  #give(call: ServerCall, result: number): void {
-    const { queue, chain } = call;
-    if (queue === null || chain === null || !chain.taken) return; // its ring was abandoned
-    const read = call.opcode === FUSE_OPCODE.READ;
-    const fits = result >= -ERROR_MAX && result <= (read ? call.dataBytes : call.outBytesMax);
-    const checked = fits ? result : this.#misfit(call, result);
-    if (checked === EIO) bump(this.#counters, COUNTER.ioErrors);
-    else if (checked >= 0) this.#count(call, checked);
-    if (!read || checked < 0) {
-      this.#answer(queue, chain, call.uniqueLow, call.uniqueHigh, checked);
-      return;
-    }
-    this.#writeHeader(call.uniqueLow, call.uniqueHigh, checked);
-    chain.copyIn(0, this.#scratch.outHeaderAddress, ANSWER_HEADER_BYTES);
-    queue.push(chain, ANSWER_HEADER_BYTES + checked);
-  }
-
-  /** An answer longer than the guest has room for, or a result that is none; the errno instead. */
-  #misfit(call: ServerCall, result: number): number {
-    if (result > call.outBytesMax && result <= OUTPUT_BYTES_MAX) {
-      bump(this.#counters, COUNTER.guestFaults);
-      return ERANGE;
-    }
-    this.#report(`${fuseOpcodeName(call.opcode)} has the result ${String(result)}`);
-    return EIO;
-  }
-
-  #count(call: ServerCall, result: number): void {
-    const { opcode } = call;
-    if (opcode === FUSE_OPCODE.READ) {
-      bumpBy(this.#counters, COUNTER.bytesRead, result);
-    } else if (opcode === FUSE_OPCODE.WRITE) {
-      bumpBy(this.#counters, COUNTER.bytesWritten, this.#scratch.out.getUint32(0, true));
-    } else if (opcode === FUSE_OPCODE.FSYNC || opcode === FUSE_OPCODE.FSYNCDIR) {
-      bump(this.#counters, COUNTER.flushes);
-    }
-  }
-
-  /** Gives a chain back with what is in the shared answer: `result` bytes, or an error. */
-  #answer(queue: Virtqueue, chain: Chain, low: number, high: number, result: number): void {
-    this.#writeHeader(low, high, result);
-    const bytes = ANSWER_HEADER_BYTES + Math.max(result, 0);
-    chain.copyIn(0, this.#scratch.outHeaderAddress, bytes);
-    queue.push(chain, bytes);
-  }
-
-  #writeHeader(low: number, high: number, result: number): void {
-    const { outHeader } = this.#scratch;
-    const bytes = ANSWER_HEADER_BYTES + Math.max(result, 0);
-    outHeader.setUint32(FUSE_OUT_HEADER.len, bytes, true);
-    outHeader.setInt32(FUSE_OUT_HEADER.error, Math.min(result, 0), true);
-    outHeader.setUint32(FUSE_OUT_HEADER.unique, low, true);
-    outHeader.setUint32(FUSE_OUT_HEADER.unique + 4, high, true);
-  }
-
-  /** Answers a request, whose header is the one that was just read, without a call. */
-  #answerNow(queue: Virtqueue, chain: Chain, result: number): void {
-    const { inView } = this.#scratch;
-    const low = inView.getUint32(FUSE_IN_HEADER.unique, true);
-    const high = inView.getUint32(FUSE_IN_HEADER.unique + 4, true);
-    this.#answer(queue, chain, low, high, result);
-  }
-
-  /** A request that cannot be right. */
-  #refuse(queue: Virtqueue, chain: Chain): void {
-    bump(this.#counters, COUNTER.guestFaults);
-    this.#answerNow(queue, chain, EINVAL);
-  }
-
-  /** One that cannot be right and has no room for an answer. */
-  #giveBack(queue: Virtqueue, chain: Chain): void {
-    bump(this.#counters, COUNTER.guestFaults);
-    queue.push(chain, 0);
   }
 
   /** Calls the file system where it returns nothing; false when it threw. */
@@ -525,33 +444,13 @@ export class FuseServer {
       body();
       return true;
     } catch (error) {
-      this.#reportThrow(0, error);
+      this.#lines.threw(0, error);
       return false;
     }
-  }
-
-  #reportThrow(opcode: number, error: unknown): void {
-    const what = opcode === 0 ? 'the file system' : fuseOpcodeName(opcode);
-    this.#report(`${what} failed: ${errorMessage(error)}`);
-  }
-
-  #report(text: string): void {
-    this.#errorLines++;
-    if (this.#errorLines > ERROR_LINES_MAX) return;
-    const last = this.#errorLines === ERROR_LINES_MAX ? ' (no more of these will be shown)' : '';
-    this.#log('error', `${text}${last}`);
   }
 }
 
 /** A little-endian 64-bit number; `Infinity` stands for anything from 2^53 up. */
 function readU64(view: DataView, at: number): number {
   return joinU64(view.getUint32(at, true), view.getUint32(at + 4, true));
-}
-
-function bump(counters: Float64Array, slot: number): void {
-  counters[slot] = (counters[slot] as number) + 1;
-}
-
-function bumpBy(counters: Float64Array, slot: number, by: number): void {
-  counters[slot] = (counters[slot] as number) + by;
 }
