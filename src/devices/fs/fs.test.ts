@@ -4,6 +4,9 @@
  * @module
  */
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import {
@@ -16,6 +19,7 @@ import {
   LINUX_E,
   LINUX_F,
 } from '../../fuse/index.ts';
+import { FsClient } from '../../frontend/index.ts';
 import {
   STUB_MODULE,
   StubFileSystem,
@@ -121,6 +125,34 @@ describe('a virtio-fs device', () => {
         const back = await ask(queue, fuseRequest(FUSE_OPCODE.READ, [again], { nodeId }), MIB);
         assert.ok(Buffer.from(back.body).equals(data));
       });
+    });
+  });
+
+  it('shows a folder of this host', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vhu-share-'));
+    try {
+      writeFileSync(join(folder, 'host.txt'), 'from the host');
+      const source = { kind: 'folder', folder } as const;
+      await withDevice(openFs({ tag: 'share', source }), async (served) => {
+        const client = await FsClient.mount(served.socketPath);
+        try {
+          assert.equal(await client.readFile('/host.txt', 'utf8'), 'from the host');
+          await client.mkdir('/made');
+          await client.writeFile('/made/guest.txt', Buffer.alloc(3 * MIB, 'guest'));
+        } finally {
+          await client.unmount();
+        }
+      });
+      const written = readFileSync(join(folder, 'made/guest.txt'));
+      assert.ok(written.equals(Buffer.alloc(3 * MIB, 'guest')));
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('refuses a folder that is none, before anything is served', () => {
+    assert.throws(() => openFs({ tag: 'x', source: { kind: 'folder', folder: '/dev/null' } }), {
+      code: 'ERR_VHU_FS_FOLDER',
     });
   });
 

@@ -24,13 +24,13 @@ export type {
 export type { ReaddirPlus } from './server/init.ts';
 export { FuseServer } from './server/server.ts';
 export type { FuseServerOptions } from './server/server.ts';
-export type { FsSource, ModuleSource, OperationsSource } from './source.ts';
+export type { FolderSource, FsSource, ModuleSource, OperationsSource } from './source.ts';
 
 /**
  * Makes a file system a device. Serve it with `startBackend`, which closes it in the end.
  *
  * ```ts
- * const share = openFs({ tag: 'myfs', source: { kind: 'operations', create: () => operations } });
+ * const share = openFs({ tag: 'myfs', source: { kind: 'folder', folder: '/srv/share' } });
  * const backend = await startBackend(share, { kind: 'listen', path: '/tmp/fs.sock' });
  * ```
  *

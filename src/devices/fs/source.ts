@@ -4,6 +4,16 @@
  * @module
  */
 import type { FuseOperationsFactory } from './host.ts';
+import { hostFolderSettings } from './passthrough/options.ts';
+import type { HostFolderOptions } from './passthrough/options.ts';
+
+/** `.ts` when the sources run directly (Node 22.18+, Deno, Bun), else `.js`. */
+const ENDING = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
+
+/** A folder of this host, on a worker thread. */
+export interface FolderSource extends HostFolderOptions {
+  readonly kind: 'folder';
+}
 
 /** A file system that a module makes on a worker thread; it has to be fast and synchronous. */
 export interface ModuleSource {
@@ -21,7 +31,7 @@ export interface OperationsSource {
 }
 
 /** See the module. */
-export type FsSource = ModuleSource | OperationsSource;
+export type FsSource = FolderSource | ModuleSource | OperationsSource;
 
 /** Where the file system of a source is made. */
 export type FsPlan =
@@ -34,6 +44,10 @@ export type FsPlan =
  */
 export function planSource(source: FsSource): FsPlan {
   switch (source.kind) {
+    case 'folder': {
+      const module = new URL(`./passthrough/create-operations${ENDING}`, import.meta.url);
+      return { place: 'worker', module, options: hostFolderSettings(source) };
+    }
     case 'module':
       return { place: 'worker', module: source.module, options: source.options };
     case 'operations':
