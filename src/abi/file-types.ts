@@ -71,6 +71,8 @@ export interface DirentLayout {
   readonly ino: Field;
   /** Where the next entry is: what lseek(2) on the directory takes. */
   readonly off: Field;
+  /** Whether the file systems of this host fill `off` in. */
+  readonly offIsPosition: boolean;
   readonly reclen: Field;
   readonly type: Field;
   /** Bytes of the name; null where the name's NUL tells. */

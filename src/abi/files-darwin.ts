@@ -81,6 +81,7 @@ export const DARWIN_FILES: FileAbi = {
   dirent: {
     ino: { offset: 0, bytes: 8 },
     off: { offset: 8, bytes: 8 }, // d_seekoff
+    offIsPosition: false,
     reclen: { offset: 16, bytes: 2 },
     namlen: { offset: 18, bytes: 2 },
     type: { offset: 20, bytes: 1 },

@@ -89,6 +89,7 @@ export const FREEBSD_FILES: FileAbi = {
   dirent: {
     ino: { offset: 0, bytes: 8 },
     off: { offset: 8, bytes: 8 },
+    offIsPosition: true,
     reclen: { offset: 16, bytes: 2 },
     type: { offset: 18, bytes: 1 },
     namlen: { offset: 20, bytes: 2 },

@@ -178,6 +178,7 @@ export function linuxFiles(arch: string): FileAbi {
     dirent: {
       ino: { offset: 0, bytes: 8 },
       off: { offset: 8, bytes: 8 },
+      offIsPosition: true,
       reclen: { offset: 16, bytes: 2 },
       type: { offset: 18, bytes: 1 },
       namlen: null,

@@ -79,6 +79,7 @@ export const OPENBSD_FILES: FileAbi = {
   dirent: {
     ino: { offset: 0, bytes: 8 },
     off: { offset: 8, bytes: 8 },
+    offIsPosition: true,
     reclen: { offset: 16, bytes: 2 },
     type: { offset: 18, bytes: 1 },
     namlen: { offset: 19, bytes: 1 },

@@ -2,12 +2,14 @@
  * Directories as the kernel hands them out: blocks of entries, read by a cursor without allocation.
  * Every host has such a call, of one shape but for the offsets of the fields: getdents64 on Linux,
  * getdents on OpenBSD and FreeBSD, __getdirentries64 on macOS. The position that an entry carries
- * is what lseek on the directory takes, so a walk can go on anywhere, through any fd of it.
+ * is what lseek on the directory takes, so a walk can go on anywhere. macOS leaves it out: there,
+ * and in posix mode, entries are counted (`dir-counted.ts`).
  *
  * @module
  */
 import { ERRNO } from './errno.ts';
-import { abi } from './host.ts';
+import { readCounted, seekCounted } from './dir-counted.ts';
+import { abi, posixOnly } from './host.ts';
 import * as libc from './libc-files.ts';
 import { NativeBlock, interrupted, orErrno } from './native.ts';
 
@@ -27,6 +29,8 @@ const SEEK_SET = 0;
 const scratch = new NativeBlock(8);
 const linuxRead = abi.files.calls === null ? null : libc.getdents64;
 const ENOSYS = ERRNO.ENOSYS as number;
+/** Whether positions are numbers of ours. */
+const counted = posixOnly || !DIRENT.offIsPosition;
 
 /** Linux's types of directory entries, which are the other hosts' too. */
 export const DT = {
@@ -43,9 +47,14 @@ export const DT = {
 
 /**
  * Reads entries from where the directory's fd is; how many bytes of them, 0 at the end, or -errno
- * (-EINVAL when the buffer is too small for one). The buffer is aligned to 8 bytes.
+ * (-EINVAL when the buffer is too small for one). The buffer is aligned to 8 bytes, and the fd
+ * is closed with `closeFd`.
  */
 export function readDirBlock(fd: number, buf: number, bytes: number): number {
+  return counted ? readCounted(readHost, fd, buf, bytes) : readHost(fd, buf, bytes);
+}
+
+function readHost(fd: number, buf: number, bytes: number): number {
   let count = readOnce(fd, buf, bytes);
   while (interrupted(count)) count = readOnce(fd, buf, bytes);
   return orErrno(count);
@@ -63,6 +72,7 @@ function readOnce(fd: number, buf: number, bytes: number): number {
  * below 2^53, or its low and its high word: those of ext4 are hashes of 63 bits.
  */
 export function seekDir(fd: number, cookieLow: number, cookieHigh = 0): number {
+  if (counted) return seekCounted(readHost, fd, cookieLow + cookieHigh * TWO32);
   const offset =
     cookieHigh < HIGH_MAX
       ? cookieLow + cookieHigh * TWO32

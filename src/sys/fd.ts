@@ -4,6 +4,7 @@
  * @module
  */
 import { fstatSync, readdirSync } from 'node:fs';
+import { forgetDir } from './dir-counted.ts';
 import { abi, posixOnly } from './host.ts';
 import * as libc from './libc.ts';
 import { check } from './native.ts';
@@ -12,6 +13,7 @@ const { constants } = abi;
 
 /** Closes an fd that the caller owns. Closing cannot fail in a way that a caller could mend. */
 export function closeFd(fd: number): void {
+  forgetDir(fd);
   libc.close(fd);
 }
 
