@@ -52,7 +52,7 @@ export function allocateFd(fd: number, mode: number, offset: number, length: num
   if (mode !== 0) return -EOPNOTSUPP;
   if (files.F_PREALLOCATE !== undefined) return darwinAllocate(fd, offset, length);
   if (libc.posixFallocate === null) return -EOPNOTSUPP;
-  return -libc.posixFallocate(fd, offset, length); // it returns the number, and sets no errno
+  return 0 - libc.posixFallocate(fd, offset, length); // it returns the number, and sets no errno
 }
 
 const F_ALLOCATEALL = 4; // sys/fcntl.h of macOS

@@ -32,7 +32,8 @@ export function effectiveUid(): number {
 /**
  * Lets this thread, and no other, access files as another user and group; 0, -EPERM without the
  * right to it (nothing has changed then), or -ENOSYS where only whole processes have users. The
- * calls are Linux's own, and no C library extends them to the other threads.
+ * calls are Linux's own, and no C library extends them to the other threads. A thread that is
+ * started meanwhile inherits them: start none before {@link restoreFsIdentity}.
  */
 export function setFsIdentity(uid: number, gid: number): number {
   const { setfsuid, setfsgid } = libc;

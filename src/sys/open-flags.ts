@@ -49,7 +49,10 @@ export function hostOpenFlags(linuxFlags: number): number {
 }
 
 const HOST_ERRNO_MAX = 256;
-const LINUX_BY_HOST = linuxByHost({ ...ERRNO, ...abi.files.extraErrno });
+const LINUX_BY_HOST = linuxByHost(
+  { ...ERRNO, ...abi.files.extraErrno },
+  abi.files.calls !== null, // which only Linux has
+);
 
 /**
  * Linux's number for an error number of this host (both positive); EIO for one that Linux has no
@@ -59,10 +62,13 @@ export function linuxErrno(hostErrno: number): number {
   return LINUX_BY_HOST[hostErrno] ?? (LINUX_ERRNO.EIO as number);
 }
 
-/** The table of {@link linuxErrno} for a host whose numbers by name are `host`. */
-export function linuxByHost(host: Readonly<Record<string, number>>): Int32Array {
+/**
+ * The table of {@link linuxErrno} for a host whose numbers by name are `host`. Linux's own need no
+ * name: a few of them (EUCLEAN, ENOKEY) are ones that Node does not know.
+ */
+export function linuxByHost(host: Readonly<Record<string, number>>, isLinux: boolean): Int32Array {
   const table = new Int32Array(HOST_ERRNO_MAX).fill(LINUX_ERRNO.EIO as number);
-  if (abi.files.calls !== null) for (let i = 0; i < HOST_ERRNO_MAX; i++) table[i] = i;
+  if (isLinux) for (let i = 0; i < HOST_ERRNO_MAX; i++) table[i] = i;
   for (const [name, number] of Object.entries(host)) {
     const linux = LINUX_ERRNO[name];
     if (linux !== undefined && number < HOST_ERRNO_MAX) table[number] = linux;
