@@ -10,6 +10,8 @@ export { startFlipper } from './flipper.ts';
 export type { Flip, Flipper } from './flipper.ts';
 export { fuseAnswer, fuseInitRequest, fuseRequest, fuseStruct } from './fuse-message.ts';
 export type { FuseAnswer, FuseInitOptions, FusePart, FuseRequestOptions } from './fuse-message.ts';
+export { FuseScript } from './fuse-script.ts';
+export type { FuseScriptOptions, ScriptedAnswer, ScriptedRequest } from './fuse-script.ts';
 export { HOSTILE_CHAINS } from './hostile-chains.ts';
 export type { HostileChain } from './hostile-chains.ts';
 export { HostileDriver } from './hostile-driver.ts';

@@ -20,7 +20,7 @@ import type { FsInfo } from './config.ts';
 import { encodeInit, parseInit } from './init.ts';
 import type { FuseAgreement, FuseInitRequest } from './init.ts';
 import { FuseLane, requestFits } from './lane.ts';
-import type { FuseIdentity, FuseRequest, FuseTicket, RawChain } from './lane.ts';
+import type { FuseIdentity, FuseRequest, FuseTicket, RawChain, RequestLimits } from './lane.ts';
 import { NO_REPLY, fuseSegmentsMax, fuseSlotBytes } from './poller.ts';
 import { putU64 } from './wire.ts';
 
@@ -210,11 +210,12 @@ export class FuseConnection {
       outBytes: into?.length ?? options.outBytes ?? 0,
       into,
     };
-    if (!requestFits(request, this.#bufferBytes)) {
+    if (!requestFits(request, this.#limits)) {
+      const { bufferBytes, queueSize } = this.#limits;
       throw new VhostUserError(
         'ERR_VHU_FS_REQUEST',
         `${fuseOpcodeName(opcode).toLowerCase()}: it does not fit a buffer of ` +
-          `${String(this.#bufferBytes)} bytes`,
+          `${String(bufferBytes)} bytes and a ring of ${String(queueSize)} entries`,
       );
     }
     const ticket = this.#lane().run(request);
@@ -240,9 +241,14 @@ export class FuseConnection {
     const lane = queue === 'hiprio' ? this.#hiprioLane() : this.#lane();
     const bytes = (total: number, each: number): number => total + each;
     const readable = raw.readable.map((piece) => piece.length).reduce(bytes, 0);
-    if (raw.writableBytes.reduce(bytes, readable) <= lane.bufferBytes) return lane.runRaw(raw);
-    const text = `a chain of more than ${String(lane.bufferBytes)} bytes`;
-    throw new VhostUserError('ERR_VHU_FS_REQUEST', text);
+    const pieces = raw.readable.length + raw.writableBytes.length;
+    const fits = raw.writableBytes.reduce(bytes, readable) <= lane.bufferBytes;
+    if (fits && pieces > 0 && pieces <= lane.queue.size) return lane.runRaw(raw);
+    throw new VhostUserError(
+      'ERR_VHU_FS_REQUEST',
+      `a chain of no pieces, of more than ${String(lane.queue.size)}, or of more than ` +
+        `${String(lane.bufferBytes)} bytes`,
+    );
   }
 
   /**
@@ -277,6 +283,11 @@ export class FuseConnection {
     await Promise.allSettled(stops);
     for (const lane of this.#allLanes()) lane.fail(closed);
     await this.session.close();
+  }
+
+  get #limits(): RequestLimits {
+    const { segmentBytes = Infinity, queueSize = DEFAULTS.queueSize } = this.#options;
+    return { bufferBytes: this.#bufferBytes, segmentBytes, queueSize };
   }
 
   get #bufferBytes(): number {

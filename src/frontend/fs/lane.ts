@@ -252,11 +252,21 @@ export class FuseLane {
   }
 }
 
-/** Whether a request is one that no slot can hold. */
-export function requestFits(request: FuseRequest, bufferBytes: number): boolean {
+/** What bounds a request. */
+export interface RequestLimits {
+  readonly bufferBytes: number;
+  readonly segmentBytes: number;
+  readonly queueSize: number;
+}
+
+/** Whether a slot and the ring can hold a request. */
+export function requestFits(request: FuseRequest, limits: RequestLimits): boolean {
+  const { bufferBytes, segmentBytes, queueSize } = limits;
   const { args, data, outBytes } = request;
-  const rest = Math.max(0, args.length - ARGS_BYTES_MAX) + (data?.length ?? 0);
-  return rest <= bufferBytes && (outBytes <= OUT_BYTES_MAX || outBytes <= bufferBytes);
+  const dataIn = Math.max(0, args.length - ARGS_BYTES_MAX) + (data?.length ?? 0);
+  const dataOut = outBytes <= OUT_BYTES_MAX ? 0 : outBytes;
+  const pieces = Math.ceil(dataIn / segmentBytes) + Math.ceil(dataOut / segmentBytes);
+  return dataIn <= bufferBytes && dataOut <= bufferBytes && 4 + pieces <= queueSize;
 }
 
 function answerError(request: FuseRequest, error: number): Error {
