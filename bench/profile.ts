@@ -91,7 +91,7 @@ function perfProfiler(folder: string): Profiler {
 /** The functions that had most of the time, each with its part of it in percent. */
 async function topFunctions(file: string): Promise<string> {
   const args = ['report', '-q', '--stdio', '--no-children', '-g', 'none', '--percent-limit', '1'];
-  const columns = ['--sort', 'symbol,dso', '-w', '90,24', '-i', file];
+  const columns = ['--sort', 'symbol,dso', '-w', '0,90,24', '-i', file];
   const text = await runProcess({ file: 'perf', args: [...args, ...columns] }, REPORT_MS);
   const lines = text.split('\n').filter((line) => /^\s*\d/.test(line));
   return lines

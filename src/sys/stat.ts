@@ -207,9 +207,17 @@ export function statFs(fd: number, out: StatFsBlock): number {
   return 0;
 }
 
+let lastMajor = -1;
+let lastMinor = -1;
+let lastDevice = 0;
+
 /** The host's `dev_t` of a major and a minor number. */
 export function makeDevice(major: number, minor: number): number {
-  return scatter(major, files.device.major) + scatter(minor, files.device.minor);
+  if (major === lastMajor && minor === lastMinor) return lastDevice; // nearly always the same disk
+  lastMajor = major;
+  lastMinor = minor;
+  lastDevice = scatter(major, files.device.major) + scatter(minor, files.device.minor);
+  return lastDevice;
 }
 
 /** The bits of `dev` that make up the major or the minor number. */
