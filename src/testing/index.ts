@@ -41,6 +41,8 @@ export { RamDisk } from './ram-disk.ts';
 export type { RamDiskAnswer, RamDiskOptions, RamDiskRequest } from './ram-disk.ts';
 export { RingPair } from './ring-pair.ts';
 export type { RingPairOptions } from './ring-pair.ts';
+export { withSharedFolder } from './shared-folder.ts';
+export type { SharedFolder, SharedFolderOptions } from './shared-folder.ts';
 export { StubFileSystem } from './stub-file-system.ts';
 export type { StubNode } from './stub-file-system.ts';
 export { STUB_MODULE } from './stub-operations.ts';

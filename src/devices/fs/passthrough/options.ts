@@ -84,7 +84,7 @@ export function hostFolderSettings(options: HostFolderOptions): HostFolderSettin
     allowDirectIo: options.allowDirectIo ?? false,
     readOnly: options.readOnly ?? false,
     announceSubmounts: options.announceSubmounts ?? true,
-    xattr: options.xattr ?? (posixAcl || xattrMap !== ''),
+    xattr: options.xattr ?? (posixAcl || xattrMap !== '' || owner === 'xattr'),
     xattrMap,
     posixAcl,
     killpriv: options.killpriv ?? true,
