@@ -26,8 +26,16 @@ import { Session } from './session.ts';
 
 /** Where the front-end is met. */
 export type BackendAddress =
-  /** Listens on a path; `mode` are the permissions of the socket file, such as 0o660. */
-  | { readonly kind: 'listen'; readonly path: string; readonly mode?: number }
+  /**
+   * Listens on a path; `mode` are the permissions of the socket file, such as 0o660, and `group` is
+   * the number of its group.
+   */
+  | {
+      readonly kind: 'listen';
+      readonly path: string;
+      readonly mode?: number;
+      readonly group?: number;
+    }
   /** Connects to a front-end that listens, and again when it has gone. */
   | { readonly kind: 'connect'; readonly path: string }
   /** A socket that was inherited: one that listens, or one that is connected. Taken over. */
@@ -133,7 +141,7 @@ export class Backend {
   async open(): Promise<void> {
     const where = this.#where;
     if (where.kind === 'listen') {
-      this.#listenFd = listenUnix(where.path, where.mode === undefined ? {} : { mode: where.mode });
+      this.#listenFd = listenUnix(where.path, where);
       this.#listenInode = inodeOf(where.path);
     } else if (where.kind === 'fd') {
       adoptSocket(where.fd);

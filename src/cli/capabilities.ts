@@ -14,6 +14,8 @@ export interface Capabilities {
 /** By the name of the command. */
 export const CAPABILITIES: Readonly<Record<string, Capabilities>> = {
   blk: { type: 'block', features: ['read-only', 'blk-file'] },
+  // Libvirt gives an option to each setting then, and not a list to -o.
+  fs: { type: 'fs', features: ['separate-options'] },
 };
 
 /**

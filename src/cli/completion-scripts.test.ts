@@ -63,6 +63,10 @@ test('bash completes commands, options, their values and files', (t) => {
   assert.deepEqual(bashOffers('vhost-user', 'blk', '--blk-file', 'my'), ['my disk.img']);
   assert.deepEqual(bashOffers('vhost-user', 'blk', '--num-queues', ''), []);
   assert.deepEqual(bashOffers('/usr/bin/vhost-user-blk', '--read'), ['--read-only']);
+  assert.deepEqual(bashOffers('vhost-user', 'fs', 'my'), ['my disk.img']);
+  assert.deepEqual(bashOffers('vhost-user', 'fs', '--archive', 'my'), ['my disk.img']);
+  assert.deepEqual(bashOffers('vhost-user', 'fs', '--cache', 'a'), ['auto', 'always']);
+  assert.deepEqual(bashOffers('vhost-user-fs', '--posix-acl', '=', 'n'), ['never']);
   assert.deepEqual(bashOffers('vhost-user', 'help', 'de'), ['description']);
 });
 

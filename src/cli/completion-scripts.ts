@@ -6,6 +6,7 @@
  * @module
  */
 import type { Argument, Command, Option } from 'commander';
+import { CAPABILITIES } from './capabilities.ts';
 import type { SHELLS } from './commands/completion.ts';
 
 /** What may follow an option or stand as an argument. */
@@ -16,7 +17,10 @@ interface Values {
 }
 
 /** Placeholders that stand for a file. */
-const FILE_PLACEHOLDERS: readonly string[] = ['PATH', 'IMAGE', 'CONFIG'];
+const FILE_PLACEHOLDERS: readonly string[] = ['PATH', 'IMAGE', 'CONFIG', 'FOLDER', 'FILE'];
+
+/** The devices that the program also has a name for. */
+const DEVICES: readonly string[] = Object.keys(CAPABILITIES);
 
 /** The script for one shell. */
 export function completionScript(program: Command, shell: (typeof SHELLS)[number]): string {
@@ -50,7 +54,7 @@ ${cases.join('\n')}
     '') COMPREPLY=($(compgen -W '${words.join(' ')}' -- "$current")) ;;
   esac
 }
-complete -F _vhost_user ${program.name()} ${program.name()}-blk
+complete -F _vhost_user ${namesOf(program).join(' ')}
 `;
 }
 
@@ -98,7 +102,7 @@ function zshScript(program: Command): string {
     ${specs.join(' \\\n    ')}
 }`;
   });
-  return `#compdef ${program.name()} ${program.name()}-blk
+  return `#compdef ${namesOf(program).join(' ')}
 # zsh completion for ${program.name()}
 ${functions.join('\n')}
 _vhost_user() {
@@ -121,7 +125,7 @@ _vhost_user() {
   fi
 }
 if [[ \${funcstack[1]:-} == _vhost-user ]]; then _vhost_user "$@"
-else compdef _vhost_user ${program.name()} ${program.name()}-blk
+else compdef _vhost_user ${namesOf(program).join(' ')}
 fi
 `;
 }
@@ -152,7 +156,7 @@ function fishScript(program: Command): string {
   const lines = [
     `# fish completion for ${name}`,
     `complete -c ${name} -f`,
-    `complete -c ${name}-blk -w '${name} blk'`,
+    ...DEVICES.map((device) => `complete -c ${name}-${device} -w '${name} ${device}'`),
     `complete -c ${name} -n __fish_use_subcommand -l help -d 'show this help'`,
     `complete -c ${name} -n __fish_use_subcommand -l version -d 'print the version'`,
   ];
@@ -183,6 +187,11 @@ function fishValues(values: Values, required: boolean): string {
 
 function fishQuote(text: string): string {
   return `'${text.replaceAll(/['\\]/g, '\\$&')}'`;
+}
+
+/** The names under which the program may be started. */
+function namesOf(program: Command): string[] {
+  return [program.name(), ...DEVICES.map((device) => `${program.name()}-${device}`)];
 }
 
 function commandsOf(program: Command): Command[] {

@@ -5,7 +5,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { blkKeys, configSchema, loadConfig, parseConfig } from './config.ts';
+import { configSchema, settingsOf } from './config-schema.ts';
+import { loadConfig, parseConfig } from './config.ts';
 import { UsageError } from './errors.ts';
 import { buildProgram } from './program.ts';
 
@@ -22,6 +23,7 @@ function faultsOf(source: string): string[] {
   throw new Error('the text was accepted');
 }
 
+const FOLDER = 'devices:\n  - type: fs\n    shared-dir: a\n    socket-path: a.sock\n';
 const DISK = 'devices:\n  - type: blk\n    image: a.img\n    socket-path: a.sock\n';
 
 test('a small configuration has defaults, and paths that begin at its folder', () => {
@@ -30,6 +32,7 @@ test('a small configuration has defaults, and paths that begin at its folder', (
     logFormat: 'auto',
     devices: [
       {
+        type: 'blk',
         name: 'blk0',
         options: { image: '/etc/vms/a.img' },
         socket: {
@@ -38,6 +41,7 @@ test('a small configuration has defaults, and paths that begin at its folder', (
           activation: undefined,
           connect: undefined,
           mode: undefined,
+          group: undefined,
         },
       },
     ],
@@ -60,7 +64,8 @@ devices:
   assert.equal(config.logLevel, 'debug');
   assert.equal(config.logFormat, 'json');
   const [root, second, third, fourth] = config.devices;
-  assert.deepEqual(root?.options, {
+  assert.ok(root?.type === 'blk');
+  assert.deepEqual(root.options, {
     image: '/a.img',
     readOnly: true,
     serial: 's1',
@@ -80,15 +85,60 @@ devices:
   assert.equal(fourth?.socket.activation, 'data');
 });
 
-test('the settings of a disk are the options of its command', () => {
-  const command = buildProgram().commands.find((each) => each.name() === 'blk');
-  const notSettings = ['--blk-file', '--print-capabilities', '--log-level', '--log-format'];
-  const options = (command?.options ?? [])
-    .map((option) => option.long ?? '')
-    .filter((long) => !notSettings.includes(long))
-    .map((long) => long.replace(/^--(no-)?/, ''));
-  const keys = blkKeys().filter((key) => !['type', 'name', 'image', 'activation'].includes(key));
-  assert.deepEqual(keys.toSorted(), options.toSorted());
+test('every setting of a shared folder reaches its device', () => {
+  const source = `
+devices:
+  - {type: fs, shared-dir: a, tag: home, readonly: true, cache: metadata, allow-mmap: true,
+     allow-direct-io: true, readdirplus: false, preserve-noatime: true, announce-submounts: false,
+     owner: squash, squash-uid: 1000, squash-gid: 100, killpriv-v2: false, xattr: true,
+     xattrmap: ':map::user.virtiofs.:', posix-acl: auto, num-request-queues: 2, queue-size: 128,
+     poll-us: 0, rlimit-nofile: 1000, socket-path: /a.sock, socket-group: wheel}
+  - {type: fs, shared-dir: /b, translate-uid: ['map:0:1000:1'], translate-gid: ['map:0:100:1'],
+     uid-map: [':1:100000:65535:'], gid-map: [':1:100000:65535:'], fd: 5}
+  - {type: fs, archive: b.zip, fd: 6}
+  - {type: fs, memory: 512M, fd: 7}
+  - {type: fs, memory: true, fd: 8}
+`;
+  const devices = parseConfig(source, '/etc/vm.yaml').devices.map((device) => {
+    assert.ok(device.type === 'fs');
+    // What is left out is undefined, which is not to be compared.
+    return JSON.parse(JSON.stringify(device.choices)) as object;
+  });
+  assert.deepEqual(devices, [
+    {
+      ...{ sharedDir: '/etc/a', tag: 'home', readonly: true, cache: 'metadata', allowMmap: true },
+      ...{ allowDirectIo: true, readdirplus: false, preserveNoatime: true },
+      ...{ announceSubmounts: false, owner: 'squash', squashUid: 1000, squashGid: 100 },
+      ...{ killprivV2: false, xattr: true, xattrmap: ':map::user.virtiofs.:', posixAcl: 'auto' },
+      ...{ numRequestQueues: 2, queueSize: 128, pollUs: 0, rlimitNofile: 1000 },
+    },
+    {
+      ...{ sharedDir: '/b', translateUid: ['map:0:1000:1'], translateGid: ['map:0:100:1'] },
+      ...{ uidMap: [':1:100000:65535:'], gidMap: [':1:100000:65535:'] },
+    },
+    { archive: '/etc/b.zip' },
+    { memory: 512 * 1024 ** 2 },
+    { memory: true },
+  ]);
+});
+
+test('the settings of a device are the options of its command', () => {
+  const notOptions = ['type', 'name', 'image', 'activation'];
+  // The last ones do nothing here: they are taken on a command line that was made for virtiofsd.
+  const notSettings = [
+    ...['--blk-file', '--print-capabilities', '--log-level', '--log-format'],
+    ...['--thread-pool-size', '--inode-file-handles', '--sandbox', '--seccomp', '--modcaps'],
+    '--syslog',
+  ];
+  for (const type of ['blk', 'fs']) {
+    const command = buildProgram().commands.find((each) => each.name() === type);
+    const options = (command?.options ?? [])
+      .map((option) => option.long ?? '')
+      .filter((long) => !notSettings.includes(long))
+      .map((long) => long.replace(/^--(no-)?/, ''));
+    const keys = settingsOf(type).filter((key) => !notOptions.includes(key));
+    assert.deepEqual(keys.toSorted(), [...new Set(options)].toSorted());
+  }
 });
 
 test('a fault is named by file, line and column, by its place, and by what would be right', () => {
@@ -141,9 +191,9 @@ test('a fault is named by file, line and column, by its place, and by what would
     ],
     [
       'devices:\n  - type: floppy\n',
-      'vm.yaml:2:11: devices[0].type: must be one of blk, not "floppy"',
+      'vm.yaml:2:11: devices[0].type: must be one of blk, fs, not "floppy"',
     ],
-    ['devices:\n  - image: a.img\n', 'vm.yaml:2:5: devices[0].type: must be one of blk'],
+    ['devices:\n  - image: a.img\n', 'vm.yaml:2:5: devices[0].type: must be one of blk, fs'],
     ['devices:\n  - 5\n', 'vm.yaml:2:5: devices[0]: must be a map of settings'],
     ['devices: []\n', 'vm.yaml:1:10: devices: must have at least one device'],
     ['devices: blk\n', 'vm.yaml:1:10: devices: must be a list of devices, not "blk"'],
@@ -170,6 +220,41 @@ test('a fault is named by file, line and column, by its place, and by what would
       `${DISK}    threads: 4\n`,
       'vm.yaml:5:5: devices[0].threads: a thread without a queue has no work, ' +
         'so num-queues must be at least 4',
+    ],
+    [
+      `${FOLDER}    cache: none\n`,
+      'vm.yaml:5:12: devices[0].cache: must be one of never, metadata, auto, always, not "none"',
+    ],
+    [
+      `${FOLDER}    tag: ${'x'.repeat(37)}\n`,
+      'vm.yaml:5:10: devices[0].tag: at most 36 bytes are allowed, and it has 37, ' +
+        `not "${'x'.repeat(37)}"`,
+    ],
+    [
+      `${FOLDER}    shared-dri: /\n`,
+      'vm.yaml:5:5: devices[0].shared-dri: no such setting; did you mean shared-dir?',
+    ],
+    [
+      `${FOLDER}    uid-map: ":0:1000:1:"\n`,
+      'vm.yaml:5:14: devices[0].uid-map: must be a list of rules, not ":0:1000:1:"',
+    ],
+    [
+      `${FOLDER}    memory: lots\n`,
+      'vm.yaml:5:13: devices[0].memory: must be true, or a size such as 512M or 2G, not "lots"',
+    ],
+    [
+      `${FOLDER}    archive: a.tar\n`,
+      'vm.yaml:5:5: devices[0].archive: is a file system of its own, as shared-dir is: ' +
+        'give one of them',
+    ],
+    [`${FOLDER}    squash-uid: 5\n`, 'vm.yaml:5:5: devices[0].squash-uid: is for owner squash'],
+    [
+      `${FOLDER}    connect: true\n    socket-group: wheel\n`,
+      'vm.yaml:6:5: devices[0].socket-group: is for a socket-path to listen on',
+    ],
+    [
+      'devices:\n  - type: fs\n    socket-path: a.sock\n',
+      'vm.yaml:2:5: devices[0]: needs one of shared-dir, archive, memory, and there is none',
     ],
     [
       `${DISK}  - type: blk\n    image: b.img\n    socket-path: a.sock\n`,

@@ -8,16 +8,19 @@
  */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { LineCounter, isMap, isNode, isPair, isScalar, parseDocument } from 'yaml';
+import { LineCounter, parseDocument } from 'yaml';
 import type { Document } from 'yaml';
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { LogLevel } from '../backend/index.ts';
 import type { BlkOptions } from '../devices/blk/index.ts';
 import { VhostUserError, errorMessage } from '../util/index.ts';
-import { UsageError } from './errors.ts';
-import { LIMITS, keepsRule, parseMode, ruleText, serialFault } from './limits.ts';
-import type { NumberRule } from './limits.ts';
-import { LOG_FORMATS, LOG_LEVELS } from './options.ts';
+import { Faults } from './config-faults.ts';
+import type { Path } from './config-faults.ts';
+import { checkShape, deviceTypes, settingsOf } from './config-schema.ts';
+import type { BlkInput, DeviceInput, FsInput } from './config-schema.ts';
+import { fsFaults } from './fs-settings.ts';
+import type { FsChoices } from './fs-settings.ts';
+import { parseMode, parseSize } from './limits.ts';
 import type { LogFormat } from './options.ts';
 import type { SocketSettings } from './socket-address.ts';
 
@@ -25,84 +28,30 @@ import type { SocketSettings } from './socket-address.ts';
 export interface Config {
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
-  readonly devices: readonly BlkConfig[];
+  readonly devices: readonly (BlkConfig | FsConfig)[];
 }
 
 /** A disk of a configuration. */
 export interface BlkConfig {
+  readonly type: 'blk';
   /** What the log calls it. */
   readonly name: string;
   readonly options: BlkOptions;
   readonly socket: SocketSettings;
 }
 
-type Path = readonly PropertyKey[];
+/** A file system of a configuration. */
+export interface FsConfig {
+  readonly type: 'fs';
+  /** What the log calls it. */
+  readonly name: string;
+  readonly choices: FsChoices;
+  readonly socket: SocketSettings;
+}
 
 const ALIASES_MAX = 100;
 const SOCKET_KEYS = ['socket-path', 'fd', 'activation'] as const;
-
-function wholeNumber(rule: NumberRule): z.ZodNumber {
-  const error = `must be ${ruleText(rule)}`;
-  return z
-    .number({ error })
-    .min(rule.min, { error, abort: true })
-    .max(rule.max, { error, abort: true })
-    .refine((value) => keepsRule(value, rule), { error });
-}
-
-const text = z.string({ error: 'must be a text' }).min(1, { error: 'must not be empty' });
-const flag = z.boolean({ error: 'must be true or false' });
-
-const BLK = z.strictObject({
-  type: z.literal('blk'),
-  name: text.optional().describe('what the log calls it'),
-  image: text.describe('a raw image file or a block device'),
-  'read-only': flag.optional(),
-  serial: text
-    .superRefine((value, context) => {
-      const fault = serialFault(value);
-      if (fault !== null) context.addIssue({ code: 'custom', message: fault });
-    })
-    .optional(),
-  direct: flag.optional(),
-  engine: z.enum(['auto', 'io_uring', 'pread']).optional(),
-  'block-size': wholeNumber(LIMITS.blockBytes).optional(),
-  format: z.enum(['auto', 'raw']).optional(),
-  discard: flag.optional(),
-  lock: flag.optional(),
-  'num-queues': wholeNumber(LIMITS.queueCount).optional(),
-  'queue-size': wholeNumber(LIMITS.queueSize).optional(),
-  threads: wholeNumber(LIMITS.threads).optional(),
-  'poll-us': wholeNumber(LIMITS.pollUs).optional(),
-  'socket-path': text.optional().describe('listen there for a front-end'),
-  'socket-mode': z
-    .string({ error: 'must be a text in quotes, such as "660": YAML reads 0660 as a number' })
-    .refine((mode) => parseMode(mode) !== null, { error: 'must be octal, such as "660"' })
-    .optional(),
-  connect: flag.optional().describe('connect to a front-end that listens on socket-path'),
-  fd: wholeNumber(LIMITS.fd).optional().describe('a socket left open by the parent process'),
-  activation: text.optional().describe('the FileDescriptorName= of a systemd socket'),
-});
-
-const CONFIG = z.strictObject({
-  'log-level': z.enum(LOG_LEVELS).optional(),
-  'log-format': z.enum(LOG_FORMATS).optional(),
-  devices: z
-    .array(z.discriminatedUnion('type', [BLK]), { error: 'must be a list of devices' })
-    .min(1, { error: 'must have at least one device' }),
-});
-
-type BlkInput = z.infer<typeof BLK>;
-
-/** The JSON schema of the file, for editors. */
-export function configSchema(): object {
-  return z.toJSONSchema(CONFIG);
-}
-
-/** The keys that a disk may have. */
-export function blkKeys(): string[] {
-  return Object.keys(BLK.shape);
-}
+const FS_SOURCES = ['shared-dir', 'archive', 'memory'] as const;
 
 /**
  * Reads and checks a file.
@@ -128,12 +77,12 @@ export function parseConfig(source: string, path: string): Config {
   const faults = new Faults(path, document, lines);
   for (const error of document.errors) faults.addAt(error.pos[0], firstLine(error.message));
   faults.throwIfAny();
-  const parsed = CONFIG.safeParse(valuesOf(document, faults));
-  if (!parsed.success) {
-    for (const issue of parsed.error.issues) addIssue(faults, issue);
+  const shape = checkShape(valuesOf(document, faults));
+  if ('issues' in shape) {
+    for (const issue of shape.issues) addIssue(faults, issue);
     throw faults.error();
   }
-  const config = parsed.data;
+  const { config } = shape;
   config.devices.forEach((device, i) => checkDevice(device, ['devices', i], faults));
   checkPlaces(config.devices, faults);
   faults.throwIfAny();
@@ -141,11 +90,13 @@ export function parseConfig(source: string, path: string): Config {
   return {
     logLevel: config['log-level'] ?? 'info',
     logFormat: config['log-format'] ?? 'auto',
-    devices: config.devices.map((device, i) => ({
-      name: device.name ?? `blk${i}`,
-      options: blkOptions(device, folder),
-      socket: socketSettings(device, folder),
-    })),
+    devices: config.devices.map((device, i) => {
+      const name = device.name ?? `${device.type}${i}`;
+      const socket = socketSettings(device, folder);
+      return device.type === 'blk'
+        ? { type: 'blk', name, options: blkOptions(device, folder), socket }
+        : { type: 'fs', name, choices: fsChoices(device, folder), socket };
+    }),
   };
 }
 
@@ -159,71 +110,18 @@ function valuesOf(document: Document.Parsed, faults: Faults): unknown {
   }
 }
 
-/** What is wrong, in the order of the file. */
-class Faults {
-  readonly #path: string;
-  readonly #document: Document.Parsed;
-  readonly #lines: LineCounter;
-  readonly #found: { readonly at: number; readonly text: string }[] = [];
-
-  constructor(path: string, document: Document.Parsed, lines: LineCounter) {
-    this.#path = path;
-    this.#document = document;
-    this.#lines = lines;
-  }
-
-  /** A fault of the value at a path; `key` when one of its keys is wrong. */
-  add(path: Path, message: string, key?: string): void {
-    const where = pathText(key === undefined ? path : [...path, key]);
-    this.addAt(this.#offsetOf(path, key), where === '' ? message : `${where}: ${message}`);
-  }
-
-  addAt(offset: number, message: string): void {
-    const { line, col } = this.#lines.linePos(offset);
-    this.#found.push({ at: offset, text: `${this.#path}:${line || 1}:${col || 1}: ${message}` });
-  }
-
-  /** The value at a path, as it is written. */
-  valueAt(path: Path): unknown {
-    const node: unknown = this.#document.getIn(path, true);
-    return isScalar(node) ? node.value : undefined;
-  }
-
-  throwIfAny(): void {
-    if (this.#found.length > 0) throw this.error();
-  }
-
-  error(): UsageError {
-    const sorted = this.#found.toSorted((a, b) => a.at - b.at).map(({ text: each }) => each);
-    return new UsageError(['the configuration is wrong', ...sorted].join('\n'));
-  }
-
-  /** Where the value begins; for one that is not there, where its container begins. */
-  #offsetOf(path: Path, key?: string): number {
-    for (let length = path.length; length >= 0; length--) {
-      const node: unknown = this.#document.getIn(path.slice(0, length), true);
-      if (!isNode(node)) continue;
-      if (key !== undefined && isMap(node)) {
-        const pair = node.items.find((item) => isPair(item) && String(item.key) === key);
-        if (isNode(pair?.key)) return pair.key.range?.[0] ?? 0;
-      }
-      return node.range?.[0] ?? 0;
-    }
-    return 0;
-  }
-}
-
 function addIssue(faults: Faults, issue: z.core.$ZodIssue): void {
   const { path } = issue;
   const value = faults.valueAt(path);
   const not = value === undefined ? '' : `, not ${JSON.stringify(value)}`;
   if (issue.code === 'unrecognized_keys') {
-    const known = path.length === 0 ? Object.keys(CONFIG.shape) : blkKeys();
+    const type = faults.valueAt([...path, 'type']);
+    const known = settingsOf(path.length === 0 ? undefined : String(type));
     for (const key of issue.keys) faults.add(path, unknownKey(key, known), key);
   } else if (issue.code === 'invalid_value') {
     faults.add(path, `must be one of ${issue.values.map(String).join(', ')}${not}`);
-  } else if (issue.code === 'invalid_union') {
-    faults.add(path, `must be one of blk${not}`);
+  } else if (issue.code === 'invalid_union' && path.at(-1) === 'type') {
+    faults.add(path, `must be one of ${deviceTypes().join(', ')}${not}`);
   } else if (issue.code === 'invalid_type' && value === undefined && isMissing(issue)) {
     faults.add(path, 'is missing');
   } else if (issue.code === 'invalid_type' && issue.expected === 'object') {
@@ -246,7 +144,13 @@ function unknownKey(key: string, known: readonly string[]): string {
 }
 
 /** What no schema says: settings that exclude or need each other. */
-function checkDevice(device: BlkInput, path: Path, faults: Faults): void {
+function checkDevice(device: BlkInput | FsInput, path: Path, faults: Faults): void {
+  checkSocket(device, path, faults);
+  if (device.type === 'blk') checkBlk(device, path, faults);
+  else checkFs(device, path, faults);
+}
+
+function checkSocket(device: DeviceInput, path: Path, faults: Faults): void {
   const given = SOCKET_KEYS.filter((key) => device[key] !== undefined);
   if (given.length !== 1) {
     const found = given.length === 0 ? 'there is none' : `there are ${given.join(' and ')}`;
@@ -256,9 +160,14 @@ function checkDevice(device: BlkInput, path: Path, faults: Faults): void {
   if (device.connect === true && device['socket-path'] === undefined) {
     faults.add(path, 'needs socket-path, the path to connect to', 'connect');
   }
-  if (device['socket-mode'] !== undefined && !listens) {
-    faults.add(path, 'is for a socket-path to listen on', 'socket-mode');
+  for (const key of ['socket-mode', 'socket-group'] as const) {
+    if (device[key] !== undefined && !listens) {
+      faults.add(path, 'is for a socket-path to listen on', key);
+    }
   }
+}
+
+function checkBlk(device: BlkInput, path: Path, faults: Faults): void {
   const { threads = 1, 'num-queues': queues = 1 } = device;
   if (threads > queues) {
     const more = `so num-queues must be at least ${threads}`;
@@ -266,8 +175,15 @@ function checkDevice(device: BlkInput, path: Path, faults: Faults): void {
   }
 }
 
+function checkFs(device: FsInput, path: Path, faults: Faults): void {
+  if (FS_SOURCES.every((key) => device[key] === undefined)) {
+    faults.add(path, `needs one of ${FS_SOURCES.join(', ')}, and there is none`);
+  }
+  for (const { key, text } of fsFaults(fsChoices(device, ''))) faults.add(path, text, key);
+}
+
 /** No two devices at one socket, or with one name. */
-function checkPlaces(devices: readonly BlkInput[], faults: Faults): void {
+function checkPlaces(devices: readonly DeviceInput[], faults: Faults): void {
   for (const key of ['name', ...SOCKET_KEYS] as const) {
     const seen = new Map<string | number, number>();
     devices.forEach((device, i) => {
@@ -304,7 +220,44 @@ function blkOptions(device: BlkInput, folder: string): BlkOptions {
   };
 }
 
-function socketSettings(device: BlkInput, folder: string): SocketSettings {
+/** The settings by the names that the options of the command have in a program. */
+function fsChoices(device: FsInput, folder: string): FsChoices {
+  const at = (path: string | undefined): string | undefined => {
+    return path === undefined ? undefined : resolve(folder, path);
+  };
+  const { memory } = device;
+  return {
+    sharedDir: at(device['shared-dir']),
+    archive: at(device.archive),
+    memory: typeof memory === 'string' ? (parseSize(memory) ?? undefined) : memory,
+    tag: device.tag,
+    readonly: device.readonly,
+    cache: device.cache,
+    writeback: device.writeback,
+    allowMmap: device['allow-mmap'],
+    allowDirectIo: device['allow-direct-io'],
+    readdirplus: device.readdirplus,
+    preserveNoatime: device['preserve-noatime'],
+    announceSubmounts: device['announce-submounts'],
+    owner: device.owner,
+    squashUid: device['squash-uid'],
+    squashGid: device['squash-gid'],
+    translateUid: device['translate-uid'],
+    translateGid: device['translate-gid'],
+    uidMap: device['uid-map'],
+    gidMap: device['gid-map'],
+    killprivV2: device['killpriv-v2'],
+    xattr: device.xattr,
+    xattrmap: device.xattrmap,
+    posixAcl: device['posix-acl'],
+    numRequestQueues: device['num-request-queues'],
+    queueSize: device['queue-size'],
+    pollUs: device['poll-us'],
+    rlimitNofile: device['rlimit-nofile'],
+  };
+}
+
+function socketSettings(device: DeviceInput, folder: string): SocketSettings {
   const path = device['socket-path'];
   const mode = device['socket-mode'];
   return {
@@ -313,15 +266,8 @@ function socketSettings(device: BlkInput, folder: string): SocketSettings {
     activation: device.activation,
     connect: device.connect,
     mode: mode === undefined ? undefined : (parseMode(mode) ?? undefined),
+    group: device['socket-group'],
   };
-}
-
-/** `devices[0].queue-size`. */
-function pathText(path: Path): string {
-  return path.reduce<string>((before, key) => {
-    if (typeof key === 'number') return `${before}[${key}]`;
-    return before === '' ? String(key) : `${before}.${String(key)}`;
-  }, '');
 }
 
 function firstLine(message: string): string {

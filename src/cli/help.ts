@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { ELSEWHERE_NOTES, qemuBlkLines } from './qemu.ts';
+import {
+  ELSEWHERE_NOTES,
+  FS_ELSEWHERE_NOTES,
+  mountLine,
+  qemuBlkLines,
+  qemuFsLines,
+} from './qemu.ts';
 import type { QemuHost } from './qemu.ts';
 
 /** An example: what it does, and the command with its continuation lines. */
@@ -14,6 +20,7 @@ export interface Example {
 
 const WIDTH = 78;
 const SOCKET = '/tmp/disk.sock';
+const FS_SOCKET = '/tmp/fs.sock';
 
 /** Examples of `vhost-user blk` on a host. */
 export function blkExamples(host: QemuHost): Example[] {
@@ -39,6 +46,35 @@ export function blkExamples(host: QemuHost): Example[] {
   ];
 }
 
+/** Examples of `vhost-user fs` on a host. */
+export function fsExamples(host: QemuHost): Example[] {
+  const serve = `--socket-path ${FS_SOCKET}`;
+  const folder = { socketPath: FS_SOCKET, tag: 'share', requestQueueCount: 1 };
+  return [
+    {
+      title: 'Share a folder:',
+      lines: [`mkdir -p /tmp/share && vhost-user fs /tmp/share ${serve}`],
+    },
+    {
+      title: `Attach it to a guest of QEMU on ${host.name}, in another terminal:`,
+      lines: qemuFsLines(host, folder),
+    },
+    { title: 'Mount it, in the guest:', lines: [mountLine('share')] },
+    {
+      title: 'Only the guest uses the folder: let it cache all, and delay what it writes:',
+      lines: [`vhost-user fs /tmp/share ${serve} --cache always --writeback`],
+    },
+    {
+      title: 'The guest has owners of its own, and this user is not root:',
+      lines: [`vhost-user fs /tmp/share ${serve} --owner xattr`],
+    },
+    {
+      title: 'What is in an archive, without unpacking it:',
+      lines: [`vhost-user fs --archive /tmp/sources.tar.gz ${serve}`],
+    },
+  ];
+}
+
 /** Examples of `vhost-user run`. */
 export const RUN_EXAMPLES: readonly Example[] = [
   {
@@ -59,6 +95,7 @@ export const RUN_EXAMPLES: readonly Example[] = [
 /** Examples of the whole program. */
 export const PROGRAM_EXAMPLES: readonly Example[] = [
   { title: 'All about disks, with the QEMU command line:', lines: ['vhost-user blk --help'] },
+  { title: 'All about shared folders:', lines: ['vhost-user fs --help'] },
   { title: 'Completions in this shell:', lines: ['eval "$(vhost-user completion bash)"'] },
 ];
 
@@ -75,6 +112,11 @@ export function examplesText(examples: readonly Example[], notes: readonly strin
 /** The end of the help text of `vhost-user blk`. */
 export function blkHelp(host: QemuHost): string {
   return examplesText(blkExamples(host), host.complete ? [] : ELSEWHERE_NOTES);
+}
+
+/** The end of the help text of `vhost-user fs`. */
+export function fsHelp(host: QemuHost): string {
+  return examplesText(fsExamples(host), host.complete ? [] : FS_ELSEWHERE_NOTES);
 }
 
 /** Breaks a paragraph into lines. */

@@ -11,20 +11,51 @@ export interface NumberRule {
   readonly powerOfTwo?: boolean;
 }
 
-/** The bounds of the settings of a block device. */
-export const LIMITS: Readonly<
-  Record<'queueCount' | 'queueSize' | 'pollUs' | 'threads' | 'blockBytes' | 'fd', NumberRule>
-> = {
+/** The settings that have bounds. */
+type Setting =
+  | 'queueCount'
+  | 'queueSize'
+  | 'pollUs'
+  | 'threads'
+  | 'blockBytes'
+  | 'fd'
+  | 'requestQueueCount'
+  | 'id'
+  | 'openFiles'
+  | 'threadPool';
+
+/** The bounds of the settings of devices. */
+export const LIMITS: Readonly<Record<Setting, NumberRule>> = {
   queueCount: { min: 1, max: 256 }, // a kick message has eight bits for the index
   queueSize: { min: 2, max: 32768, powerOfTwo: true }, // virtio 1.3, section 2.7
   pollUs: { min: 0, max: 1_000_000 },
   threads: { min: 1, max: 64 },
   blockBytes: { min: 512, max: 4096, powerOfTwo: true },
   fd: { min: 0, max: 1_048_576 },
+  requestQueueCount: { min: 1, max: 255 }, // beside the queue of high priority
+  id: { min: 0, max: 0xffff_fffe }, // the last number stands for none
+  openFiles: { min: 0, max: 1_073_741_824 },
+  threadPool: { min: 0, max: 65_536 },
 };
 
 /** VIRTIO_BLK_ID_BYTES: what a serial number has room for. */
 export const SERIAL_BYTES_MAX = 20;
+
+/** What the configuration space of a file system has room for (virtio 1.3, section 5.11.4). */
+export const TAG_BYTES_MAX = 36;
+
+/** What a size has to look like. */
+export const SIZE_RULE = 'a size such as 512M or 2G';
+
+const SIZE_UNITS = 'KMGT';
+
+/** The bytes that a text such as `512M` means, in powers of 1024; null when it is no size. */
+export function parseSize(text: string): number | null {
+  const [, digits = '', unit = ''] = /^([0-9]+)([KMGT]?)(?:i?B)?$/i.exec(text) ?? [];
+  const power = unit === '' ? 0 : SIZE_UNITS.indexOf(unit.toUpperCase()) + 1;
+  const bytes = Number(digits) * 1024 ** power;
+  return digits !== '' && bytes > 0 && Number.isSafeInteger(bytes) ? bytes : null;
+}
 
 /** The rule in words: `a power of two from 4 to 32768`. */
 export function ruleText(rule: NumberRule): string {

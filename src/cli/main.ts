@@ -2,7 +2,7 @@
 /**
  * The program `vhost-user`. Under the name `vhost-user-blk` (a link to it) it is `vhost-user blk`,
  * since the description files of QEMU's management software have no room for a word before the
- * options.
+ * options. Likewise `vhost-user-fs`, and `virtiofsd`, which scripts call by that name.
  *
  * @module
  */
@@ -11,8 +11,9 @@ import { CommanderError } from 'commander';
 import { CAPABILITIES, capabilitiesAnswer } from './capabilities.ts';
 import { EXIT, errorText, exitCodeOf } from './errors.ts';
 import { print } from './output.ts';
-import { PROGRAM, addExamples, buildProgram } from './program.ts';
+import { PROGRAM, addExamples, buildProgram, takesValue } from './program.ts';
 import { programVersion } from './version.ts';
+import { VIRTIOFSD, fromVirtiofsd } from './virtiofsd.ts';
 
 const args = argumentsOf(process.argv);
 const debug = wantsDebug(args);
@@ -39,9 +40,11 @@ async function run(words: readonly string[]): Promise<void> {
     return;
   }
   const program = buildProgram();
+  const isFs = words[0] === 'fs';
+  const line = isFs ? fromVirtiofsd(words, takesValue(program, 'fs')) : words;
   if (words.some((word) => ['-h', '--help', 'help'].includes(word))) await addExamples(program);
   try {
-    await program.parseAsync(words, { from: 'user' });
+    await program.parseAsync(line, { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     // The text is printed already; what was asked for (help) is no failure.
@@ -53,6 +56,7 @@ async function run(words: readonly string[]): Promise<void> {
 function argumentsOf(argv: readonly string[]): string[] {
   const name = basename(argv[1] ?? '').replace(`${PROGRAM}-`, '');
   const words = argv.slice(2);
+  if (name === VIRTIOFSD) return ['fs', ...words];
   return Object.hasOwn(CAPABILITIES, name) ? [name, ...words] : words;
 }
 

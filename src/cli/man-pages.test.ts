@@ -27,7 +27,7 @@ function readPage(name: string): string {
 }
 
 test('the pages in man/ are what the command line says', () => {
-  assert.deepEqual([...pages.keys()], ['vhost-user.1', 'vhost-user-blk.1']);
+  assert.deepEqual([...pages.keys()], ['vhost-user.1', 'vhost-user-blk.1', 'vhost-user-fs.1']);
   for (const [name, text] of pages) {
     assert.equal(readPage(name), text, `${name} is old: vhost-user man --dir man`);
   }
@@ -55,11 +55,17 @@ test('groff reads the pages without a warning and shows every option', (t) => {
     assert.equal(result.stderr, '', name);
     assert.equal(result.status, 0);
   }
-  const blk = program.commands.find((command) => command.name() === 'blk');
-  const { stdout } = spawnSync('groff', ['-man', '-Tascii', '-P-cbou'], {
-    input: pages.get('vhost-user-blk.1'),
-    encoding: 'utf8',
-  });
-  for (const { long } of blk?.options ?? []) assert.ok(stdout.includes(long ?? '-'), String(long));
-  assert.match(stdout, /truncate -s 1G \/tmp\/disk\.img/);
+  for (const [name, example] of [
+    ['blk', /truncate -s 1G \/tmp\/disk\.img/],
+    ['fs', /mount -t virtiofs share \/mnt/],
+  ] as const) {
+    const command = program.commands.find((each) => each.name() === name);
+    const { stdout } = spawnSync('groff', ['-man', '-Tascii', '-P-cbou'], {
+      input: pages.get(`vhost-user-${name}.1`),
+      encoding: 'utf8',
+    });
+    assert.ok(command !== undefined);
+    for (const { long } of command.options) assert.ok(stdout.includes(long ?? '-'), String(long));
+    assert.match(stdout, example);
+  }
 });

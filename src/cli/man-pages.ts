@@ -5,23 +5,79 @@
  * @module
  */
 import type { Command, Option } from 'commander';
-import { PROGRAM_EXAMPLES, RUN_EXAMPLES, blkExamples } from './help.ts';
+import { PROGRAM_EXAMPLES, RUN_EXAMPLES, blkExamples, fsExamples } from './help.ts';
 import type { Example } from './help.ts';
-import { ELSEWHERE_NOTES, qemuBlkLines, qemuHost } from './qemu.ts';
+import {
+  ELSEWHERE_NOTES,
+  FS_ELSEWHERE_NOTES,
+  qemuBlkLines,
+  qemuFsLines,
+  qemuHost,
+} from './qemu.ts';
 
 const ALWAYS = (): boolean => true;
 
+/** What the page of a device says beside its options. */
+interface DeviceText {
+  /** Behind the dash of NAME. */
+  readonly about: string;
+  readonly argument: string;
+  readonly description: readonly string[];
+  /** What SIGHUP does; empty when it does nothing. */
+  readonly onHangUp: string;
+  readonly examples: readonly Example[];
+  readonly macLines: readonly string[];
+  readonly notes: readonly string[];
+}
+
+const LINUX = qemuHost('linux', 'x64', ALWAYS);
+const MAC = qemuHost('darwin', 'arm64', ALWAYS);
+
+/** By the name of the command. */
+const DEVICES: Readonly<Record<string, DeviceText>> = {
+  blk: {
+    about: 'a disk for virtual machines',
+    argument: 'IMAGE',
+    description: [
+      'One virtual machine after the other may attach. The program stays in the foreground.',
+    ],
+    onHangUp: 'Look again how large the image is, and tell the guest.',
+    examples: blkExamples(LINUX),
+    macLines: qemuBlkLines(MAC, { socketPath: '/tmp/disk.sock', queueCount: 1 }),
+    notes: ELSEWHERE_NOTES,
+  },
+  fs: {
+    about: 'a shared folder for virtual machines',
+    argument: 'FOLDER',
+    description: [
+      'One virtual machine after the other may attach, and a guest may reboot. The program stays in',
+      'the foreground. The options of virtiofsd are taken, in the older list of',
+      '.B \\-o',
+      'too; those that mean nothing here say so in the log.',
+    ],
+    onHangUp: '',
+    examples: fsExamples(LINUX),
+    macLines: qemuFsLines(MAC, { socketPath: '/tmp/fs.sock', tag: 'share', requestQueueCount: 1 }),
+    notes: FS_ELSEWHERE_NOTES,
+  },
+};
+
 /** All pages by file name. */
 export function manPages(program: Command, version: string): Map<string, string> {
-  const blk = program.commands.find((command) => command.name() === 'blk');
   const pages = new Map([['vhost-user.1', programPage(program, version)]]);
-  if (blk !== undefined) pages.set('vhost-user-blk.1', blkPage(blk, version));
+  for (const [name, text] of Object.entries(DEVICES)) {
+    const command = program.commands.find((each) => each.name() === name);
+    if (command !== undefined) {
+      pages.set(`vhost-user-${name}.1`, devicePage(command, text, version));
+    }
+  }
   return pages;
 }
 
 function programPage(program: Command, version: string): string {
   const commands = program.createHelp().visibleCommands(program);
-  const rest = commands.filter((command) => !['blk', 'help'].includes(command.name()));
+  const devices = Object.keys(DEVICES);
+  const rest = commands.filter((command) => ![...devices, 'help'].includes(command.name()));
   return join([
     ...header('vhost-user', version),
     '.SH NAME',
@@ -33,10 +89,7 @@ function programPage(program: Command, version: string): string {
     'A virtual machine monitor, such as QEMU, attaches to the socket and hands over the memory of',
     'its guest; this program serves the requests of the guest.',
     '.SH COMMANDS',
-    '.TP',
-    '.B blk',
-    'Serve a disk. See',
-    '.BR vhost-user-blk (1).',
+    ...commands.filter((command) => devices.includes(command.name())).flatMap(deviceSection),
     ...rest.flatMap(commandSection),
     '.SH CONFIGURATION FILE',
     'The file of',
@@ -45,7 +98,7 @@ function programPage(program: Command, version: string): string {
     'the dashes; what an option switches off is a setting that is false.',
     ...verbatim(CONFIG_EXAMPLE),
     ...examples([...PROGRAM_EXAMPLES, ...RUN_EXAMPLES]),
-    ...ending('.BR vhost-user-blk (1),\n.BR qemu (1)'),
+    ...ending([...devices.map((name) => `.BR vhost-user-${name} (1),`), '.BR qemu (1)']),
   ]);
 }
 
@@ -63,40 +116,51 @@ const CONFIG_EXAMPLE: readonly string[] = [
   '    num-queues: 2',
   '    discard: false',
   '    activation: data      # FileDescriptorName= of a systemd socket',
+  '  - type: fs',
+  '    name: home',
+  '    shared-dir: /home',
+  '    cache: always',
+  '    socket-path: /run/vms/home.sock',
 ];
 
-function blkPage(blk: Command, version: string): string {
-  const linux = qemuHost('linux', 'x64', ALWAYS);
-  const mac = qemuHost('darwin', 'arm64', ALWAYS);
-  const disk = { socketPath: '/tmp/disk.sock', queueCount: 1 };
+function devicePage(command: Command, text: DeviceText, version: string): string {
+  const name = command.name();
+  const hangUp = text.onHangUp === '' ? [] : ['.TP', '.B SIGHUP', text.onHangUp];
   return join([
-    ...header('vhost-user-blk', version),
+    ...header(`vhost-user-${name}`, version),
     '.SH NAME',
-    'vhost-user-blk \\- a disk for virtual machines',
+    `vhost-user-${name} \\- ${text.about}`,
     '.SH SYNOPSIS',
-    '.B vhost-user blk',
-    '[\\fIOPTION\\fR]... \\fIIMAGE\\fR',
+    `.B vhost-user ${name}`,
+    `[\\fIOPTION\\fR]... \\fI${text.argument}\\fR`,
     '.br',
-    '.B vhost-user-blk',
-    '[\\fIOPTION\\fR]... \\fIIMAGE\\fR',
+    `.B vhost-user-${name}`,
+    `[\\fIOPTION\\fR]... \\fI${text.argument}\\fR`,
     '.SH DESCRIPTION',
-    escape(blk.description()),
-    'One virtual machine after the other may attach. The program stays in the foreground.',
-    ...optionSections(blk),
+    escape(command.description()),
+    ...text.description,
+    ...optionSections(command),
     '.SH SIGNALS',
     '.TP',
     '.BR SIGTERM ,\\  SIGINT',
     'End: the requests that are under way are completed, and the socket is removed.',
-    '.TP',
-    '.B SIGHUP',
-    'Look again how large the image is, and tell the guest.',
-    ...examples(blkExamples(linux)),
+    ...hangUp,
+    ...examples(text.examples),
     '.PP',
     'With QEMU on macOS:',
-    ...verbatim([qemuBlkLines(mac, disk).join(' \\\n  ')]),
-    ...ELSEWHERE_NOTES.flatMap((note) => ['.PP', escape(note)]),
-    ...ending('.BR vhost-user (1),\n.BR qemu (1)'),
+    ...verbatim([text.macLines.join(' \\\n  ')]),
+    ...text.notes.flatMap((note) => ['.PP', escape(note)]),
+    ...ending(['.BR vhost-user (1),', '.BR qemu (1)']),
   ]);
+}
+
+/** A device among the commands: it has a page of its own. */
+function deviceSection(command: Command): string[] {
+  const name = command.name();
+  return [
+    ...['.TP', `.B ${name}`, `${sentence(command.summary())} See`],
+    `.BR vhost-user-${name} (1).`,
+  ];
 }
 
 function header(name: string, version: string): string[] {
@@ -166,7 +230,7 @@ function verbatim(lines: readonly string[]): string[] {
   ];
 }
 
-function ending(seeAlso: string): string[] {
+function ending(seeAlso: readonly string[]): string[] {
   return [
     '.SH EXIT STATUS',
     '.TP',
@@ -186,7 +250,7 @@ function ending(seeAlso: string): string[] {
     '.B NO_COLOR',
     'When it is not empty, the log on a terminal has no colours.',
     '.SH SEE ALSO',
-    seeAlso,
+    ...seeAlso,
   ];
 }
 

@@ -5,7 +5,17 @@
  */
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { keepsRule, parseMode, ruleText, serialFault } from './limits.ts';
+import type { LogLevel } from '../backend/index.ts';
+import { tagFault } from './fs-settings.ts';
+import {
+  LIMITS,
+  SIZE_RULE,
+  keepsRule,
+  parseMode,
+  parseSize,
+  ruleText,
+  serialFault,
+} from './limits.ts';
 import type { NumberRule } from './limits.ts';
 
 /** The levels of --log-level, least first. */
@@ -21,6 +31,21 @@ export const LOG_FORMATS: readonly ['auto', 'text', 'json'] = ['auto', 'text', '
 
 /** A value of {@link LOG_FORMATS}. */
 export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** What {@link addSocketOptions} reads, by commander's names. */
+export interface SocketOptions {
+  readonly socketPath?: string;
+  readonly socketMode?: number;
+  readonly socketGroup?: string;
+  readonly connect?: boolean;
+  readonly fd?: number;
+}
+
+/** What {@link addLogOptions} reads, by commander's names. */
+export interface LogOptions {
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+}
 
 /** A reader of whole numbers within bounds, for `Option.argParser`. */
 export function wholeNumber(rule: NumberRule): (text: string) => number {
@@ -40,11 +65,72 @@ export function octalMode(text: string): number {
   return mode;
 }
 
+/** Reads a size such as 512M; the units are powers of 1024. */
+export function byteSize(text: string): number {
+  const bytes = parseSize(text);
+  if (bytes === null) throw new InvalidArgumentError(`${said(SIZE_RULE)} is needed.`);
+  return bytes;
+}
+
+/** Reads --tag. */
+export function fsTag(text: string): string {
+  const fault = tagFault(text);
+  if (fault !== null) throw new InvalidArgumentError(`${said(fault)}.`);
+  return text;
+}
+
+/** Collects the values of an option that may be given several times. */
+export function collected(text: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), text];
+}
+
 /** Reads --serial. */
 export function serialNumber(text: string): string {
   const fault = serialFault(text);
   if (fault !== null) throw new InvalidArgumentError(`${said(fault)}.`);
   return text;
+}
+
+/** Adds where the front-end is met. */
+export function addSocketOptions(command: Command): void {
+  command
+    .optionsGroup('Socket (one of --socket-path, --fd, or activation by systemd or launchd):')
+    .option('--socket-path <PATH>', 'listen there for a front-end')
+    .addOption(
+      new Option('--socket-mode <MODE>', 'permissions of the socket, in octal (default: umask)')
+        .argParser(octalMode)
+        .conflicts(['fd', 'connect']),
+    )
+    .addOption(
+      new Option(
+        '--socket-group <GROUP>',
+        'group of the socket, which may use it (mode 660 unless another is given)',
+      ).conflicts(['fd', 'connect']),
+    )
+    .addOption(
+      new Option(
+        '--connect',
+        'connect to a front-end that listens on PATH, again and again',
+      ).conflicts('fd'),
+    )
+    .addOption(
+      new Option('--fd <N>', 'a socket left open by the parent process, listening or connected')
+        .argParser(wholeNumber(LIMITS.fd))
+        .conflicts('socketPath'),
+    );
+}
+
+/** Adds --print-capabilities and --help. */
+export function addInformationOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--print-capabilities',
+        'print what this program can do, as JSON, and exit',
+      ).helpGroup('Information:'),
+    )
+    .optionsGroup('Information:')
+    .helpOption('-h, --help', 'show this help');
 }
 
 /** Adds --log-level and --log-format. */

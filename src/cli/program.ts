@@ -10,6 +10,7 @@ import { Command } from 'commander';
 import { addBlkCommand } from './commands/blk.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addDescriptionCommand } from './commands/description.ts';
+import { addFsCommand } from './commands/fs.ts';
 import { addManCommand } from './commands/man.ts';
 import { addRunCommand } from './commands/run.ts';
 import { print } from './output.ts';
@@ -33,6 +34,7 @@ export function buildProgram(): Command {
     .option('-V, --version', 'print the version');
   program.commandsGroup('Devices:');
   addBlkCommand(program);
+  addFsCommand(program);
   addRunCommand(program);
   program.commandsGroup('For your system:');
   addDescriptionCommand(program);
@@ -43,17 +45,27 @@ export function buildProgram(): Command {
 
 /** Adds the examples; a host's facts are needed for them, which take a moment to find. */
 export async function addExamples(program: Command): Promise<void> {
-  const { PROGRAM_EXAMPLES, RUN_EXAMPLES, blkHelp, examplesText } = await import('./help.ts');
+  const { PROGRAM_EXAMPLES, RUN_EXAMPLES, blkHelp, examplesText, fsHelp } =
+    await import('./help.ts');
   const { qemuHost } = await import('./qemu.ts');
   const { host } = await import('../sys/index.ts');
   const { os, arch } = host();
   const texts: Readonly<Record<string, string>> = {
     [PROGRAM]: examplesText(PROGRAM_EXAMPLES),
     blk: blkHelp(qemuHost(os, arch)),
+    fs: fsHelp(qemuHost(os, arch)),
     run: examplesText(RUN_EXAMPLES),
   };
   for (const command of [program, ...program.commands]) {
     const text = texts[command.name()];
     if (text !== undefined) command.addHelpText('after', text);
   }
+}
+
+/** Whether the word after an option of a command is its value. */
+export function takesValue(program: Command, name: string): (option: string) => boolean {
+  const command = program.commands.find((each) => each.name() === name);
+  const options = (command?.options ?? []).filter(({ required }) => required);
+  const flags = new Set(options.flatMap(({ long, short }) => [long, short]));
+  return (option) => flags.has(option);
 }

@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { blkExamples, blkHelp, wrap } from './help.ts';
-import { qemuBlkLines, qemuHost, shellWord } from './qemu.ts';
+import { blkExamples, blkHelp, fsExamples, fsHelp, wrap } from './help.ts';
+import { mountLine, qemuBlkLines, qemuFsLines, qemuHost, shellWord } from './qemu.ts';
 
 const YES = (): boolean => true;
 const NO = (): boolean => false;
@@ -61,6 +61,36 @@ test('a path with blanks and commas reaches QEMU as it is', () => {
   ]);
 });
 
+test('a shared folder is one device on every host, and the memory differs', () => {
+  const folder = { socketPath: '/tmp/fs.sock', tag: 'home', requestQueueCount: 1 };
+  for (const [os, memory] of [
+    ['linux', 'memory-backend-memfd'],
+    ['darwin', 'memory-backend-shm'],
+    ['openbsd', 'memory-backend-shm'],
+  ] as const) {
+    const host = qemuHost(os, 'arm64', YES);
+    const [, object, chardev, device] = qemuFsLines(host, folder);
+    assert.equal(object, `-object ${memory},id=mem,size=1G,share=on`);
+    assert.equal(chardev, '-chardev socket,id=fs,path=/tmp/fs.sock');
+    assert.equal(device, '-device vhost-user-fs-pci,chardev=fs,tag=home,queue-size=1024');
+    assert.equal(os === 'linux', !/--enable-vhost-user/.test(fsHelp(host)));
+  }
+  const four = qemuFsLines(qemuHost('linux', 'x64', YES), { ...folder, requestQueueCount: 4 });
+  assert.match(four[3] ?? '', /,num-request-queues=4$/);
+});
+
+test('a tag with blanks, commas and quotes reaches QEMU and mount as it is', () => {
+  const tag = "it's a, b";
+  const folder = { socketPath: '/tmp/fs.sock', tag, requestQueueCount: 1 };
+  const device = qemuFsLines(qemuHost('linux', 'x64', YES), folder)[3] ?? '';
+  const shell = (line: string): string[] => {
+    const words = execFileSync('/bin/sh', ['-c', `printf '%s\\n' ${line}`], { encoding: 'utf8' });
+    return words.trimEnd().split('\n');
+  };
+  assert.equal(shell(device)[1], "vhost-user-fs-pci,chardev=fs,tag=it's a,, b,queue-size=1024");
+  assert.deepEqual(shell(mountLine(tag)), ['mount', '-t', 'virtiofs', tag, '/mnt']);
+});
+
 test('plain words are not quoted', () => {
   assert.equal(shellWord('a/b.c,d=e'), 'a/b.c,d=e');
   assert.equal(shellWord(''), "''");
@@ -68,7 +98,8 @@ test('plain words are not quoted', () => {
 
 test('every example is a command that a POSIX shell reads', () => {
   for (const os of ['linux', 'darwin', 'freebsd']) {
-    for (const { lines } of blkExamples(qemuHost(os, 'x64', YES))) {
+    const host = qemuHost(os, 'x64', YES);
+    for (const { lines } of [...blkExamples(host), ...fsExamples(host)]) {
       execFileSync('/bin/sh', ['-n', '-c', lines.join(' \\\n')]);
     }
   }

@@ -25,6 +25,13 @@ export interface BlkAttachment {
   readonly queueCount: number;
 }
 
+/** What the command line of a shared folder depends on. */
+export interface FsAttachment {
+  readonly socketPath: string;
+  readonly tag: string;
+  readonly requestQueueCount: number;
+}
+
 /** How a system's QEMU differs; by the name that the `sys` layer has for it. */
 const SYSTEMS: Readonly<Record<string, Pick<QemuHost, 'name' | 'accelerator'>>> = {
   linux: { name: 'Linux', accelerator: 'kvm' },
@@ -41,6 +48,13 @@ export const ELSEWHERE_NOTES: readonly string[] = [
   'Its vhost-user-blk device is for Linux only. The generic device vhost-user-test-device-pci, ' +
     'which QEMU has from 10.2 on, takes its place: virtio-id=2 is a disk, num_vqs is what ' +
     '--num-queues says.',
+];
+
+/** The same for file systems, whose device QEMU has on every host. */
+export const FS_ELSEWHERE_NOTES: readonly string[] = [
+  'Packages of QEMU for macOS and the BSDs leave vhost-user out: build QEMU 9.1 to 10.2 with ' +
+    "'./configure --enable-vhost-user'. (QEMU 11.0 and 11.1 start no vhost-user device " +
+    'without eventfd.)',
 ];
 
 /** The facts of a host. `canUse` tells whether a device file may be opened. */
@@ -66,18 +80,40 @@ export function qemuHost(
 
 /** The command line as its parts, to be joined by line continuations. */
 export function qemuBlkLines(host: QemuHost, disk: BlkAttachment): string[] {
-  const cpu = host.accelerator === 'tcg' ? 'max' : 'host';
-  const processor = `-accel ${host.accelerator} -cpu ${cpu}`;
   const queues = String(disk.queueCount);
   const device = host.complete
     ? `vhost-user-blk-pci,chardev=disk,num-queues=${queues}`
     : `vhost-user-test-device-pci,chardev=disk,virtio-id=2,num_vqs=${queues},config_size=60`;
+  return qemuLines(host, 'disk', disk.socketPath, device);
+}
+
+/** The same for a shared folder. */
+export function qemuFsLines(host: QemuHost, folder: FsAttachment): string[] {
+  const { socketPath, tag, requestQueueCount: queues } = folder;
+  const more = queues > 1 ? `,num-request-queues=${queues}` : '';
+  const device = `vhost-user-fs-pci,chardev=fs,tag=${inOption(tag)},queue-size=1024${more}`;
+  return qemuLines(host, 'fs', socketPath, device);
+}
+
+/** What the guest does with a tag. */
+export function mountLine(tag: string): string {
+  return `mount -t virtiofs ${shellWord(tag)} /mnt`;
+}
+
+function qemuLines(host: QemuHost, id: string, socketPath: string, device: string): string[] {
+  const cpu = host.accelerator === 'tcg' ? 'max' : 'host';
+  const processor = `-accel ${host.accelerator} -cpu ${cpu}`;
   return [
     `${host.program} -machine ${host.machine},memory-backend=mem ${processor} -m 1G`,
     `-object ${host.memory},id=mem,size=1G,share=on`,
-    `-chardev ${shellWord(`socket,id=disk,path=${disk.socketPath.replaceAll(',', ',,')}`)}`,
-    `-device ${device}`,
+    `-chardev ${shellWord(`socket,id=${id},path=${inOption(socketPath)}`)}`,
+    `-device ${shellWord(device)}`,
   ];
+}
+
+/** A value of an option of QEMU's: a comma is written twice. */
+function inOption(text: string): string {
+  return text.replaceAll(',', ',,');
 }
 
 /** A word as a POSIX shell wants it. */

@@ -3,19 +3,16 @@
  *
  * @module
  */
-import type { BackendAddress, LogLevel } from '../backend/index.ts';
+import type { BackendAddress } from '../backend/index.ts';
 import { openBlk } from '../devices/blk/index.ts';
 import type { BlkDevice, BlkOptions } from '../devices/blk/index.ts';
 import { host } from '../sys/index.ts';
 import type { BlkCommandOptions } from './commands/blk.ts';
 import { counted, formatBytes } from './format.ts';
-import { createLog } from './log.ts';
-import type { Log } from './log.ts';
-import type { LogFormat } from './options.ts';
 import { qemuBlkLines, qemuHost } from './qemu.ts';
-import { serve } from './serve.ts';
+import { openLog, serve } from './serve.ts';
 import type { ServeEntry } from './serve.ts';
-import { InheritedSockets, resolveAddress } from './socket-address.ts';
+import { InheritedSockets, commandSocket, resolveAddress } from './socket-address.ts';
 
 /** Serves one disk and returns the exit code. */
 export async function serveOneBlk(
@@ -23,27 +20,10 @@ export async function serveOneBlk(
   options: BlkCommandOptions,
   help: string,
 ): Promise<number> {
-  const settings = {
-    socketPath: options.socketPath,
-    fd: options.fd,
-    connect: options.connect,
-    mode: options.socketMode,
-  };
-  const address = resolveAddress(settings, new InheritedSockets(), help);
+  const address = resolveAddress(commandSocket(options), new InheritedSockets(), help);
   const entry = blkEntry('blk', blkOptions(image, options), address);
   const log = openLog(options.logLevel, options.logFormat);
   return await serve([entry], log);
-}
-
-/** The log of a serving command; it ends the program when its terminal is gone. */
-export function openLog(level: LogLevel, format: LogFormat): Log {
-  // Asked now: once the terminal is gone, nothing tells that there was one.
-  const onTerminal = process.stderr.isTTY;
-  const onGone = (): void => {
-    // A terminal that was closed leaves nobody who could end the program by Ctrl-C.
-    if (onTerminal) process.kill(process.pid, 'SIGTERM');
-  };
-  return createLog({ level, format, onGone });
 }
 
 /** A disk to be served. */

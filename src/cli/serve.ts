@@ -8,11 +8,13 @@
  * @module
  */
 import { COUNTER, startBackend } from '../backend/index.ts';
-import type { Backend, BackendAddress, BackendEvents, Device } from '../backend/index.ts';
+import type { Backend, BackendAddress, BackendEvents, Device, LogLevel } from '../backend/index.ts';
 import { errorMessage } from '../util/index.ts';
 import { EXIT } from './errors.ts';
 import { counted, formatBytes } from './format.ts';
+import { createLog } from './log.ts';
 import type { Log } from './log.ts';
+import type { LogFormat } from './options.ts';
 import { StatusLine } from './status-line.ts';
 import type { StatusSource, Totals } from './status-line.ts';
 import { traceMessages } from './trace.ts';
@@ -32,8 +34,16 @@ export interface ServeEntry {
   describe(): string;
   /** Opens the device; errors are for people. */
   open(): Promise<ServableDevice>;
+  /** Lines for the log before it is opened. */
+  readonly remarks?: readonly Remark[];
   /** How to attach it, for people on a terminal. */
   hint?(): Promise<string[]>;
+}
+
+/** A line for the log about what was asked for. */
+export interface Remark {
+  readonly level: 'info' | 'warn';
+  readonly text: string;
 }
 
 const STATUS_INTERVAL_MS = 1000;
@@ -41,6 +51,17 @@ const STATUS_INTERVAL_MS = 1000;
 const CLOSE_LIMIT_MS = 2000;
 /** Lines about refused messages of one front-end. */
 const REFUSED_LINES_MAX = 20;
+
+/** The log of a serving command; it ends the program when its terminal is gone. */
+export function openLog(level: LogLevel, format: LogFormat): Log {
+  // Asked now: once the terminal is gone, nothing tells that there was one.
+  const onTerminal = process.stderr.isTTY;
+  const onGone = (): void => {
+    // A terminal that was closed leaves nobody who could end the program by Ctrl-C.
+    if (onTerminal) process.kill(process.pid, 'SIGTERM');
+  };
+  return createLog({ level, format, onGone });
+}
 
 /** Serves and returns the exit code. @throws VhostUserError when a device cannot be started. */
 export async function serve(entries: readonly ServeEntry[], log: Log): Promise<number> {
@@ -83,6 +104,7 @@ class Served implements StatusSource {
 
   /** Opens the device and meets the front-end. */
   async start(): Promise<void> {
+    for (const { level, text } of this.#entry.remarks ?? []) this.#say(level, text, 'remark');
     this.device = await this.#entry.open();
     const { address } = this.#entry;
     if (address.kind === 'connect') {

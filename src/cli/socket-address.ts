@@ -8,9 +8,14 @@ import { activatedFds, fdKind, launchdFds } from '../sys/index.ts';
 import type { ActivatedFd } from '../sys/index.ts';
 import { VhostUserError } from '../util/index.ts';
 import { UsageError } from './errors.ts';
+import { groupId } from './groups.ts';
+import type { SocketOptions } from './options.ts';
 
 /** The entry of `Sockets` in a launchd property list that is ours. */
 export const LAUNCHD_SOCKET_NAME = 'Listeners';
+
+/** Permissions of a socket whose group is given. */
+const GROUP_MODE = 0o660;
 
 /** Where, as an operator says it. At most one of `socketPath`, `fd` and `activation`. */
 export interface SocketSettings {
@@ -21,6 +26,14 @@ export interface SocketSettings {
   /** Connect to a front-end that listens on `socketPath`. */
   readonly connect?: boolean | undefined;
   readonly mode?: number | undefined;
+  /** The group of the socket, by name or number. */
+  readonly group?: string | undefined;
+}
+
+/** The settings that options of a command are. */
+export function commandSocket(options: SocketOptions): SocketSettings {
+  const { socketPath, fd, connect, socketMode: mode, socketGroup: group } = options;
+  return { socketPath, fd, connect, mode, group };
 }
 
 /** What the process inherited; asked once, since asking systemd's variables takes them away. */
@@ -48,7 +61,7 @@ export function resolveAddress(
   const { socketPath, fd, activation, connect = false, mode } = settings;
   if (socketPath !== undefined) {
     if (connect) return { kind: 'connect', path: socketPath };
-    return { kind: 'listen', path: socketPath, ...(mode === undefined ? {} : { mode }) };
+    return listenAddress(socketPath, mode, settings.group);
   }
   if (connect) throw new UsageError('--connect needs --socket-path, the path to connect to', help);
   if (fd !== undefined) return { kind: 'fd', fd: checkedSocket(fd, `--fd ${String(fd)}`) };
@@ -64,6 +77,12 @@ export function resolveAddress(
     );
   }
   return { kind: 'fd', fd: checkedSocket(socket.fd, `inherited fd ${String(socket.fd)}`) };
+}
+
+/** A group that is named is to use the socket: without a mode it may, and nobody else. */
+function listenAddress(path: string, mode?: number, group?: string): BackendAddress {
+  if (group === undefined) return { kind: 'listen', path, ...(mode !== undefined && { mode }) };
+  return { kind: 'listen', path, mode: mode ?? GROUP_MODE, group: groupId(group) };
 }
 
 function nothingGiven(activation: string | undefined, help: string): UsageError {

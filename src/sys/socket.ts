@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { lstatSync, unlinkSync, chmodSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
 import { VhostUserError } from '../util/index.ts';
 import { abi } from './host.ts';
 import { ERRNO, SystemError } from './errno.ts';
@@ -30,6 +30,8 @@ export interface ListenOptions {
   readonly backlog?: number;
   /** Permissions of the socket file, such as 0o660; the umask decides without it. */
   readonly mode?: number;
+  /** The group of the socket file, by its number. */
+  readonly group?: number;
 }
 
 /**
@@ -47,6 +49,8 @@ export function listenUnix(path: string, options: ListenOptions = {}): number {
     const length = fillAddress(path);
     check(libc.bind(fd, address.address, length), `bind(${path})`, bindAdvice(path));
     bound = true;
+    // Before anybody can connect. A uid of -1 leaves the owner.
+    if (options.group !== undefined) chownSync(path, -1, options.group);
     if (options.mode !== undefined) chmodSync(path, options.mode);
     check(libc.listen(fd, options.backlog ?? 16), `listen(${path})`);
     return fd;

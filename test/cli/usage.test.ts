@@ -43,6 +43,8 @@ test('the help of the program and of each command is printed with exit code 0', 
     ['help'],
     ['help', 'blk'],
     ['blk', '--help'],
+    ['fs', '--help'],
+    ['fs', '-o', 'source=/srv', '-h'],
     ['run', '-h'],
   ]) {
     const { code, stdout, stderr } = await runProgram(args);
@@ -53,29 +55,29 @@ test('the help of the program and of each command is printed with exit code 0', 
   }
 });
 
-test('the options of blk are in groups', async () => {
-  const { stdout } = await runProgram(['blk', '--help']);
-  for (const group of ['Image:', 'Queues and threads:', 'Log:', 'Information:']) {
-    assert.ok(stdout.includes(`\n${group}\n`), group);
+test('the options of a device are in groups', async () => {
+  for (const [device, ...groups] of [
+    ['blk', 'Image:', 'Queues and threads:', 'Log:', 'Information:'],
+    ['fs', 'Caches of the guest:', 'Owners:', 'Extended attributes:', 'Log:', 'Information:'],
+  ] as const) {
+    const { stdout } = await runProgram([device, '--help']);
+    for (const group of groups) assert.ok(stdout.includes(`\n${group}\n`), group);
+    assert.doesNotMatch(stdout, /\nOptions:\n/);
+    const [options = ''] = stdout.split('Examples:');
+    const widest = Math.max(...options.split('\n').map((each) => each.length));
+    assert.ok(widest <= 80, `${widest} columns`);
   }
-  assert.doesNotMatch(stdout, /\nOptions:\n/);
-  const widest = Math.max(
-    ...stdout
-      .split('Examples:')[0]!
-      .split('\n')
-      .map((each) => each.length),
-  );
-  assert.ok(widest <= 80, `${widest} columns`);
 });
 
 test('every example of a help text is a command of this program or of QEMU', async () => {
-  for (const command of [['--help'], ['blk', '--help'], ['run', '--help']]) {
+  for (const command of [['--help'], ['blk', '--help'], ['fs', '--help'], ['run', '--help']]) {
     const { stdout } = await runProgram(command);
     const examples = examplesOf(stdout);
     assert.ok(examples.length >= 2, stdout);
     for (const example of examples) {
       execFileSync('/bin/sh', ['-n', '-c', example]);
-      const known = /^(truncate|qemu-img|qemu-system-\w+|printf|eval "\$\(vhost-user|vhost-user) /;
+      const known =
+        /^(truncate|qemu-img|qemu-system-\w+|printf|mkdir|mount|eval "\$\(vhost-user|vhost-user) /;
       assert.match(example, known);
     }
   }
@@ -107,26 +109,36 @@ test('the version is printed in one line', async () => {
 });
 
 test('capabilities are printed whatever else is on the command line', async () => {
-  const expected = '{"type":"block","features":["read-only","blk-file"]}\n';
-  for (const args of [
-    ['blk', '--print-capabilities'],
-    ['blk', '--print-capabilities', '--bogus', '--fd', 'x', '--queue-size=3'],
-    ['blk', '/nonexistent', '--socket-path', '/nonexistent/a', '--print-capabilities', '--help'],
-  ]) {
+  const block = '{"type":"block","features":["read-only","blk-file"]}\n';
+  const fs = '{"type":"fs","features":["separate-options"]}\n';
+  const cases: [string[], string][] = [
+    [['blk', '--print-capabilities'], block],
+    [['blk', '--print-capabilities', '--bogus', '--fd', 'x', '--queue-size=3'], block],
+    [['blk', '/no', '--socket-path', '/nonexistent/a', '--print-capabilities', '--help'], block],
+    [['fs', '--print-capabilities'], fs],
+    [['fs', '-o', 'bogus', '--print-capabilities', '--security-label'], fs],
+  ];
+  for (const [args, expected] of cases) {
     const { code, stdout, stderr } = await runProgram(args);
     assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: expected, stderr: '' });
   }
 });
 
-test('under the name vhost-user-blk it is the command blk', async () => {
-  const file = join(folder, 'vhost-user-blk');
-  symlinkSync(PROGRAM_FILE, file);
-  const { code, stdout } = await runProgram(['--print-capabilities'], { file });
-  assert.equal(code, 0);
-  assert.match(stdout, /"type":"block"/);
-  const wrong = await runProgram([], { file });
-  assert.equal(wrong.code, 2);
-  assert.match(wrong.stderr, /which image\?/);
+test('under the name of a device it is the command of that name', async () => {
+  for (const [name, type, question] of [
+    ['vhost-user-blk', /"type":"block"/, /which image\?/],
+    ['vhost-user-fs', /"type":"fs"/, /which folder\?/],
+    ['virtiofsd', /"type":"fs"/, /which folder\?/],
+  ] as const) {
+    const file = join(folder, name);
+    symlinkSync(PROGRAM_FILE, file);
+    const { code, stdout } = await runProgram(['--print-capabilities'], { file });
+    assert.equal(code, 0);
+    assert.match(stdout, type);
+    const wrong = await runProgram([], { file });
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.stderr, question);
+  }
 });
 
 test('wrong usage exits with 2 and a text that says what to do', async () => {
@@ -157,9 +169,26 @@ test('wrong usage exits with 2 and a text that says what to do', async () => {
     [['blk', 'a', '--engine', 'aio'], /Allowed choices are auto, io_uring, pread/],
     [['blk', 'a', '--log-level', 'loud'], /Allowed choices are debug, info, warn, error/],
     [['blk', 'a', '--socket-path', 's', '--threads', '2'], /give --num-queues 2 at least/],
+    [['fs'], /which folder\? Give the path of a folder to share/],
+    [['fs', ''], /which folder\? Its path is empty/],
+    [['fs', 'a', '--shared-dir', 'b'], /FOLDER is a and --shared-dir is b: give one of them/],
+    [['fs', 'a', '--archive', 'b.tar'], /--archive is a file system of its own, as shared-dir is/],
+    [['fs', '--memory', 'lots'], /A size such as 512M or 2G is needed/],
+    [['fs', 'a', '--tag', 'x'.repeat(37)], /At most 36 bytes are allowed, and it has 37/],
+    [['fs', 'a', '--tag', ''], /It is empty/],
+    [['fs', 'a', '--cache', 'none'], /Allowed choices are never, metadata, auto, always/],
+    [['fs', 'a', '--posix-acl=maybe'], /Allowed choices are never, auto, always/],
+    [['fs', 'a', '--squash-uid', '5'], /--squash-uid is for owner squash/],
+    [['fs', 'a', '--writeback', '--cache=never'], /--writeback needs a cache for data/],
+    [['fs', 'a', '--uid-map', ':0:1:1:', '--posix-acl'], /--uid-map cannot be used with posix-acl/],
+    [['fs', '--archive', 'a.zip', '--owner', 'xattr'], /--owner is for a folder of this host/],
+    [['fs', 'a', '-o', 'sauce=b'], /-o sauce=b: there is no such option/],
+    [['fs', 'a'], /Give --socket-path PATH or --fd N, or start this program by socket activation/],
+    [['fs', 'a', '--fd', '3', '--socket-group', 'wheel'], /cannot be used with/],
+    [['fs', 'a', '--num-request-queues', '0'], /A whole number from 1 to 255 is needed/],
     [['run'], /which configuration file\?/],
     [['completion', 'csh'], /Allowed choices are bash, zsh, fish/],
-    [['description', 'gpu'], /Allowed choices are blk/],
+    [['description', 'gpu'], /Allowed choices are blk, fs/],
   ];
   for (const [args, text] of cases) {
     const { code, stdout, stderr } = await runProgram(args, { cwd: folder });
@@ -186,6 +215,11 @@ test('what fails at run time exits with 1 and a text, before there is a socket',
     [['blk', image, '--socket-path', '/nonexistent/x.sock'], /does the folder \/nonexistent exist/],
     [['blk', image, '--socket-path', `/tmp/${'x'.repeat(120)}`], /choose a shorter folder/],
     [['blk', image, '--socket-path', image], /a file that is no socket is there/],
+    [['fs', '/nonexistent', '--socket-path', socket], /\/nonexistent: there is no such folder/],
+    [['fs', image, '--socket-path', socket], /small\.img: it is not a folder/],
+    [['fs', folder, '--socket-path', `/tmp/${'x'.repeat(120)}`], /choose a shorter folder/],
+    [['fs', '--archive', '/nonexistent.tar', '--socket-path', socket], /\/nonexistent\.tar/],
+    [['fs', '--archive', image, '--socket-path', socket], /small\.img/],
     [['blk', image, '--fd', '9'], /--fd 9 is not open: a Unix socket is needed/],
     [['blk', image, '--fd', '0'], /--fd 0 is a char device: a Unix socket is needed/],
     [['run', '/nonexistent.yaml'], /configuration: .*\/nonexistent\.yaml/],
@@ -238,6 +272,22 @@ test('the description file names a program by its whole path', async () => {
   assert.match(standard.stdout, /"binary": "\/.*vhost-user-blk"/);
 });
 
+test('options that only the device understands are wrong usage, too', async () => {
+  const socket = join(folder, 'z.sock');
+  for (const [option, value] of [
+    ['--translate-uid', 'guest:1:2'],
+    ['--gid-map', ':0:1000:'],
+    ['--xattrmap', ':wrong:'],
+  ] as const) {
+    const args = ['fs', folder, '--socket-path', socket, option, value];
+    const { code, stderr } = await runProgram(args);
+    assert.equal(code, 2, stderr);
+    assert.ok(stderr.includes(value), stderr);
+    assert.match(stderr, /Try 'vhost-user fs --help'/);
+  }
+  assert.ok(!readdirSync(folder).includes('z.sock'));
+});
+
 test('scripts and manual pages are printed', async () => {
   for (const shell of ['bash', 'zsh', 'fish']) {
     const { code, stdout } = await runProgram(['completion', shell]);
@@ -248,10 +298,13 @@ test('scripts and manual pages are printed', async () => {
   assert.match(stdout, /^.*\n\.TH VHOST\\-USER 1 /);
   const blk = await runProgram(['man', 'blk']);
   assert.match(blk.stdout, /\.TH VHOST\\-USER\\-BLK 1 /);
+  const fs = await runProgram(['man', 'fs']);
+  assert.match(fs.stdout, /\.TH VHOST\\-USER\\-FS 1 /);
   const all = await runProgram(['man', '--dir', join(folder, 'man')]);
   assert.equal(all.code, 0);
   assert.deepEqual(readdirSync(join(folder, 'man')).toSorted(), [
     'vhost-user-blk.1',
+    'vhost-user-fs.1',
     'vhost-user.1',
   ]);
 });

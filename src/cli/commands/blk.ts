@@ -7,12 +7,17 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { UsageError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { addLogOptions, octalMode, serialNumber, wholeNumber } from '../options.ts';
-import type { LogFormat } from '../options.ts';
-import type { LogLevel } from '../../backend/index.ts';
+import {
+  addInformationOptions,
+  addLogOptions,
+  addSocketOptions,
+  serialNumber,
+  wholeNumber,
+} from '../options.ts';
+import type { LogOptions, SocketOptions } from '../options.ts';
 
 /** What the command line says, by commander's names. */
-export interface BlkCommandOptions {
+export interface BlkCommandOptions extends SocketOptions, LogOptions {
   readonly blkFile?: string;
   readonly readOnly?: boolean;
   readonly serial?: string;
@@ -22,16 +27,10 @@ export interface BlkCommandOptions {
   readonly format?: 'auto' | 'raw';
   readonly discard: boolean;
   readonly lock: boolean;
-  readonly socketPath?: string;
-  readonly socketMode?: number;
-  readonly connect?: boolean;
-  readonly fd?: number;
   readonly numQueues?: number;
   readonly queueSize?: number;
   readonly threads?: number;
   readonly pollUs?: number;
-  readonly logLevel: LogLevel;
-  readonly logFormat: LogFormat;
 }
 
 const HELP = 'vhost-user blk --help';
@@ -51,16 +50,7 @@ export function addBlkCommand(program: Command): Command {
   addSocketOptions(command);
   addQueueOptions(command);
   addLogOptions(command);
-  return command
-    .addOption(
-      new Option(
-        '--print-capabilities',
-        'print what this program can do, as JSON, and exit',
-      ).helpGroup('Information:'),
-    )
-    .optionsGroup('Information:')
-    .helpOption('-h, --help', 'show this help')
-    .action(serveBlk);
+  return addInformationOptions(command).action(serveBlk);
 }
 
 function addImageOptions(command: Command): void {
@@ -95,28 +85,6 @@ function addImageOptions(command: Command): void {
     )
     .option('--no-discard', 'do not let the guest give space back')
     .option('--no-lock', 'do not lock the image against other programs');
-}
-
-function addSocketOptions(command: Command): void {
-  command
-    .optionsGroup('Socket (one of --socket-path, --fd, or activation by systemd or launchd):')
-    .option('--socket-path <PATH>', 'listen there for a front-end')
-    .addOption(
-      new Option('--socket-mode <MODE>', 'permissions of the socket, in octal (default: umask)')
-        .argParser(octalMode)
-        .conflicts(['fd', 'connect']),
-    )
-    .addOption(
-      new Option(
-        '--connect',
-        'connect to a front-end that listens on PATH, again and again',
-      ).conflicts('fd'),
-    )
-    .addOption(
-      new Option('--fd <N>', 'a socket left open by the parent process, listening or connected')
-        .argParser(wholeNumber(LIMITS.fd))
-        .conflicts('socketPath'),
-    );
 }
 
 function addQueueOptions(command: Command): void {

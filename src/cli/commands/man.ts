@@ -7,6 +7,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Argument } from 'commander';
 import type { Command } from 'commander';
+import { CAPABILITIES } from '../capabilities.ts';
 import { programVersion } from '../version.ts';
 import { print } from '../output.ts';
 
@@ -17,7 +18,9 @@ export function addManCommand(program: Command): Command {
     .summary('print a manual page')
     .description("Prints a manual page; read it with 'vhost-user man blk | man -l -'.")
     .addArgument(
-      new Argument('[PAGE]', 'the page').choices(['vhost-user', 'blk']).default('vhost-user'),
+      new Argument('[PAGE]', 'the page')
+        .choices(['vhost-user', ...Object.keys(CAPABILITIES)])
+        .default('vhost-user'),
     )
     .option('--dir <PATH>', 'write all pages into a folder instead')
     .showHelpAfterError("Try 'vhost-user man --help'.")

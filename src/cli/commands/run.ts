@@ -53,12 +53,13 @@ export function addRunCommand(program: Command): Command {
 }
 
 async function run(path: string | undefined, options: RunCommandOptions): Promise<void> {
-  const { configSchema, loadConfig } = await import('../config.ts');
   if (options.printSchema === true) {
+    const { configSchema } = await import('../config-schema.ts');
     print(`${JSON.stringify(configSchema(), null, 2)}\n`);
     return;
   }
   if (path === undefined) throw new UsageError('which configuration file? Give its path', HELP);
+  const { loadConfig } = await import('../config.ts');
   const config = loadConfig(path);
   if (options.check === true) {
     print(`${path} is good: ${counted(config.devices.length, 'device')}\n`);

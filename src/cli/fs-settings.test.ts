@@ -1,0 +1,80 @@
+/**
+ * Tests of what can be chosen for a file system.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fsFaults, optionKey, standardTag, tagFault } from './fs-settings.ts';
+import type { FsChoices } from './fs-settings.ts';
+import { parseSize } from './limits.ts';
+
+test('a file system without a tag has the name of its folder or archive', () => {
+  assert.equal(standardTag({ sharedDir: '/srv/home/' }), 'home');
+  assert.equal(standardTag({ sharedDir: '/' }), 'root');
+  assert.notEqual(standardTag({ sharedDir: '.' }), '.');
+  assert.equal(standardTag({ archive: '/a/sources-1.2.tar.gz' }), 'sources-1.2');
+  assert.equal(standardTag({ archive: 'a.tgz' }), 'a');
+  assert.equal(standardTag({ memory: true }), 'memory');
+});
+
+test('a name that is too long for a tag is cut between characters', () => {
+  for (const name of ['x'.repeat(80), `x${'é'.repeat(40)}`, '😀'.repeat(20)]) {
+    const tag = standardTag({ sharedDir: `/srv/${name}` });
+    assert.equal(tagFault(tag), null);
+    assert.ok(name.startsWith(tag));
+    assert.ok(Buffer.byteLength(tag) > 32);
+    assert.equal(Buffer.from(tag).toString(), tag);
+  }
+});
+
+test('a tag has at most 36 bytes and no control characters', () => {
+  assert.equal(tagFault('x'.repeat(36)), null);
+  assert.match(tagFault('x'.repeat(37)) ?? '', /at most 36 bytes .* it has 37/);
+  assert.match(tagFault('é'.repeat(19)) ?? '', /it has 38/);
+  assert.match(tagFault('') ?? '', /empty/);
+  assert.match(tagFault('a\nb') ?? '', /control/);
+});
+
+test('what does not go together is named', () => {
+  const cases: [FsChoices, string][] = [
+    [{ sharedDir: 'a', archive: 'b' }, 'archive is a file system of its own, as shared-dir is'],
+    [{ archive: 'a', memory: true }, 'memory is a file system of its own, as archive is'],
+    [{ archive: 'a', owner: 'squash' }, 'owner is for a folder of this host, and not for archive'],
+    [{ memory: 5, uidMap: [':0:1:1:'] }, 'uid-map is for a folder of this host'],
+    [{ sharedDir: 'a', squashGid: 5 }, 'squash-gid is for owner squash'],
+    [{ sharedDir: 'a', writeback: true, cache: 'never' }, 'writeback needs a cache for data'],
+    [
+      { sharedDir: 'a', posixAcl: 'auto', translateUid: ['map:0:1:1'] },
+      'translate-uid cannot be used with posix-acl',
+    ],
+    [
+      { sharedDir: 'a', owner: 'xattr', gidMap: [':0:1:1:'] },
+      'gid-map cannot be used with owner xattr',
+    ],
+  ];
+  for (const [choices, text] of cases) {
+    const [fault, ...others] = fsFaults(choices);
+    assert.deepEqual(others, []);
+    const words = `${fault?.key ?? ''} ${fault?.text ?? ''}`;
+    assert.ok(words.startsWith(text), words);
+  }
+  const all = { cache: 'always', writeback: true, owner: 'squash', squashUid: 1 } as const;
+  assert.deepEqual(fsFaults({ sharedDir: 'a', ...all }), []);
+  assert.deepEqual(fsFaults({ archive: 'a', cache: 'never', readdirplus: true }), []);
+});
+
+test('names of options and of their values are each other', () => {
+  assert.equal(optionKey('numRequestQueues'), 'num-request-queues');
+  assert.equal(optionKey('killprivV2'), 'killpriv-v2');
+});
+
+test('sizes are powers of 1024', () => {
+  assert.equal(parseSize('1048576'), 1024 ** 2);
+  assert.equal(parseSize('512M'), 512 * 1024 ** 2);
+  assert.equal(parseSize('2g'), 2 * 1024 ** 3);
+  assert.equal(parseSize('3GiB'), 3 * 1024 ** 3);
+  for (const text of ['', 'M', '0', '-1M', '1.5G', '1X', '9999999999999T', '1 G']) {
+    assert.equal(parseSize(text), null, text);
+  }
+});
