@@ -92,8 +92,8 @@ export function fsFaults(choices: FsChoices): FsFault[] {
     }
   }
   for (const name of ['squashUid', 'squashGid'] as const) {
-    if (choices[name] !== undefined && choices.owner !== 'squash') {
-      add(name, 'is for owner squash');
+    if (choices[name] !== undefined && (choices.owner ?? 'host') === 'host') {
+      add(name, 'is for owner squash, and for files of owner xattr that say nothing');
     }
   }
   const { cache = 'auto', posixAcl = 'never' } = choices;

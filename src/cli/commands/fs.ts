@@ -94,12 +94,13 @@ function addOwnerOptions(command: Command): void {
       new Option('--owner <HOW>', 'who owns files in the guest (default: host)').choices(OWNERS),
     )
     .addOption(
-      new Option('--squash-uid <N>', 'the user of --owner squash (default: 0)').argParser(
-        wholeNumber(LIMITS.id),
-      ),
+      new Option(
+        '--squash-uid <N>',
+        'who that is with squash; with xattr, whose files are that say nothing (default: 0)',
+      ).argParser(wholeNumber(LIMITS.id)),
     )
     .addOption(
-      new Option('--squash-gid <N>', 'the group of --owner squash (default: 0)').argParser(
+      new Option('--squash-gid <N>', 'the same for the group (default: 0)').argParser(
         wholeNumber(LIMITS.id),
       ),
     )
