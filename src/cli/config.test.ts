@@ -247,7 +247,11 @@ test('a fault is named by file, line and column, by its place, and by what would
       'vm.yaml:5:5: devices[0].archive: is a file system of its own, as shared-dir is: ' +
         'give one of them',
     ],
-    [`${FOLDER}    squash-uid: 5\n`, 'vm.yaml:5:5: devices[0].squash-uid: is for owner squash'],
+    [
+      `${FOLDER}    squash-uid: 5\n`,
+      'vm.yaml:5:5: devices[0].squash-uid: is for owner squash, and for files of owner xattr ' +
+        'that say nothing',
+    ],
     [
       `${FOLDER}    connect: true\n    socket-group: wheel\n`,
       'vm.yaml:6:5: devices[0].socket-group: is for a socket-path to listen on',
