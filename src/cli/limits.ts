@@ -32,7 +32,7 @@ export const LIMITS: Readonly<Record<Setting, NumberRule>> = {
   threads: { min: 1, max: 64 },
   blockBytes: { min: 512, max: 4096, powerOfTwo: true },
   fd: { min: 0, max: 1_048_576 },
-  requestQueueCount: { min: 1, max: 255 }, // beside the queue of high priority
+  requestQueueCount: { min: 1, max: 64 }, // beside the queue of high priority
   id: { min: 0, max: 0xffff_fffe }, // the last number stands for none
   openFiles: { min: 0, max: 1_073_741_824 },
   threadPool: { min: 0, max: 65_536 },

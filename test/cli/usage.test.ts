@@ -185,7 +185,7 @@ test('wrong usage exits with 2 and a text that says what to do', async () => {
     [['fs', 'a', '-o', 'sauce=b'], /-o sauce=b: there is no such option/],
     [['fs', 'a'], /Give --socket-path PATH or --fd N, or start this program by socket activation/],
     [['fs', 'a', '--fd', '3', '--socket-group', 'wheel'], /cannot be used with/],
-    [['fs', 'a', '--num-request-queues', '0'], /A whole number from 1 to 255 is needed/],
+    [['fs', 'a', '--num-request-queues', '0'], /A whole number from 1 to 64 is needed/],
     [['run'], /which configuration file\?/],
     [['completion', 'csh'], /Allowed choices are bash, zsh, fish/],
     [['description', 'gpu'], /Allowed choices are blk, fs/],
