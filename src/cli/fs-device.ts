@@ -3,13 +3,57 @@
  *
  * @module
  */
+import { openFs } from '../devices/fs/index.ts';
+import type { FsDevice, FsSource, HostFolderOptions } from '../devices/fs/index.ts';
 import { VhostUserError } from '../util/index.ts';
 import type { FsChoices } from './fs-settings.ts';
-import type { ServableDevice } from './serve.ts';
 
 /** Opens the device. @throws VhostUserError in words for people */
-export function openFsDevice(choices: FsChoices, tag: string): Promise<ServableDevice> {
-  return Promise.reject(
-    new VhostUserError('ERR_VHU_OPTION', `${tag}: no file system yet (${String(choices.cache)})`),
-  );
+export function openFsDevice(choices: FsChoices, tag: string): FsDevice {
+  const { numRequestQueues, queueSize, pollUs, readdirplus } = choices;
+  return openFs({
+    tag,
+    source: sourceOf(choices),
+    ...(numRequestQueues !== undefined && { requestQueues: numRequestQueues }),
+    ...(queueSize !== undefined && { queueSize }),
+    ...(pollUs !== undefined && { pollUs }),
+    ...(readdirplus === false && { readdirPlus: 'never' }),
+  });
+}
+
+function sourceOf(choices: FsChoices): FsSource {
+  const { sharedDir } = choices;
+  if (sharedDir !== undefined) {
+    return { kind: 'folder', ...folderOptions(sharedDir, choices) };
+  }
+  throw new VhostUserError('ERR_VHU_OPTION', 'archives and memory are not there yet');
+}
+
+function folderOptions(folder: string, choices: FsChoices): HostFolderOptions {
+  const { cache, writeback, allowMmap, allowDirectIo, readonly, announceSubmounts } = choices;
+  const { xattr, xattrmap, posixAcl, killprivV2, preserveNoatime, owner } = choices;
+  const { squashUid, squashGid, uidMap, gidMap, translateUid, translateGid } = choices;
+  const { rlimitNofile } = choices;
+  return {
+    folder,
+    ...(cache !== undefined && { cache }),
+    ...(writeback !== undefined && { writeback }),
+    ...(allowMmap !== undefined && { allowMmap }),
+    ...(allowDirectIo !== undefined && { allowDirectIo }),
+    ...(readonly !== undefined && { readOnly: readonly }),
+    ...(announceSubmounts !== undefined && { announceSubmounts }),
+    ...(xattr !== undefined && { xattr }),
+    ...(xattrmap !== undefined && { xattrMap: xattrmap }),
+    ...(posixAcl !== undefined && { posixAcl: posixAcl !== 'never' }),
+    ...(killprivV2 !== undefined && { killpriv: killprivV2 }),
+    ...(preserveNoatime !== undefined && { preserveNoatime }),
+    ...(owner !== undefined && { owner }),
+    ...(squashUid !== undefined && { squashUid }),
+    ...(squashGid !== undefined && { squashGid }),
+    ...(uidMap !== undefined && { uidMap }),
+    ...(gidMap !== undefined && { gidMap }),
+    ...(translateUid !== undefined && { translateUid }),
+    ...(translateGid !== undefined && { translateGid }),
+    ...(rlimitNofile !== undefined && { fdLimit: rlimitNofile }),
+  };
 }

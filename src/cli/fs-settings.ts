@@ -75,7 +75,7 @@ export function optionKey(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** What does not go together. `--posix-acl` with `--translate-uid` is what virtiofsd refuses, too. */
+/** What does not go together; virtiofsd refuses `--posix-acl` with `--translate-uid`, too. */
 export function fsFaults(choices: FsChoices): FsFault[] {
   const faults: FsFault[] = [];
   const add = (name: Choice, text: string): void => {

@@ -50,8 +50,8 @@ const DEVICES: Readonly<Record<string, DeviceText>> = {
     about: 'a shared folder for virtual machines',
     argument: 'FOLDER',
     description: [
-      'One virtual machine after the other may attach, and a guest may reboot. The program stays in',
-      'the foreground. The options of virtiofsd are taken, in the older list of',
+      'One virtual machine after the other may attach, and a guest may reboot. The program stays',
+      'in the foreground. The options of virtiofsd are taken, in the older list of',
       '.B \\-o',
       'too; those that mean nothing here say so in the log.',
     ],

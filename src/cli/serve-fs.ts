@@ -44,7 +44,7 @@ export function fsEntry(
     name,
     address,
     remarks,
-    open: () => openFsDevice(choices, tag),
+    open: () => Promise.resolve(openFsDevice(choices, tag)),
     describe: () => {
       const access = isReadOnly(choices) ? 'read-only' : 'read-write';
       const queues = counted(choices.numRequestQueues ?? 1, 'request queue');

@@ -157,15 +157,15 @@ export function remarksOn(options: WithoutMeaning): Remark[] {
   if (threadPoolSize > 0) {
     say(
       'info',
-      `--thread-pool-size ${threadPoolSize} is not needed: one thread serves all queues, and what ` +
-        'would keep it waiting is done elsewhere',
+      `--thread-pool-size ${threadPoolSize} is not needed: one thread serves all queues, and ` +
+        'what would keep it waiting is done elsewhere',
     );
   }
   if (inodeFileHandles === 'mandatory') {
     say(
       'warn',
-      '--inode-file-handles=mandatory: there are no file handles here; descriptors are kept below ' +
-        'a bound by closing those that were used least recently',
+      '--inode-file-handles=mandatory: there are no file handles here; descriptors are kept ' +
+        'below a bound by closing those that were used least recently',
     );
   }
   if (sandbox !== undefined && sandbox !== 'none') {

@@ -61,7 +61,9 @@ export type FdKind = 'file' | 'block' | 'char' | 'pipe' | 'socket' | 'directory'
 /** What is behind an fd; `other` for a closed one too. */
 export function fdKind(fd: number): FdKind {
   try {
-    const stat = fstatSync(fd);
+    // As bigint: Node's resolver of modules reads what the last call without it has left behind,
+    // and sees no symbolic links on the way to a module after the stat of a socket or pipe.
+    const stat = fstatSync(fd, { bigint: true });
     if (stat.isFile()) return 'file';
     if (stat.isFIFO()) return 'pipe';
     if (stat.isSocket()) return 'socket';

@@ -218,8 +218,6 @@ test('what fails at run time exits with 1 and a text, before there is a socket',
     [['fs', '/nonexistent', '--socket-path', socket], /\/nonexistent: there is no such folder/],
     [['fs', image, '--socket-path', socket], /small\.img: it is not a folder/],
     [['fs', folder, '--socket-path', `/tmp/${'x'.repeat(120)}`], /choose a shorter folder/],
-    [['fs', '--archive', '/nonexistent.tar', '--socket-path', socket], /\/nonexistent\.tar/],
-    [['fs', '--archive', image, '--socket-path', socket], /small\.img/],
     [['blk', image, '--fd', '9'], /--fd 9 is not open: a Unix socket is needed/],
     [['blk', image, '--fd', '0'], /--fd 0 is a char device: a Unix socket is needed/],
     [['run', '/nonexistent.yaml'], /configuration: .*\/nonexistent\.yaml/],
@@ -274,15 +272,15 @@ test('the description file names a program by its whole path', async () => {
 
 test('options that only the device understands are wrong usage, too', async () => {
   const socket = join(folder, 'z.sock');
-  for (const [option, value] of [
-    ['--translate-uid', 'guest:1:2'],
-    ['--gid-map', ':0:1000:'],
-    ['--xattrmap', ':wrong:'],
+  for (const [option, value, text] of [
+    ['--translate-uid', 'guest:1:2', /guest:1:2/],
+    ['--gid-map', ':0:1000:', /:0:1000:/],
+    ['--xattrmap', ':wrong:', /xattrmap, rule 1/],
   ] as const) {
     const args = ['fs', folder, '--socket-path', socket, option, value];
     const { code, stderr } = await runProgram(args);
     assert.equal(code, 2, stderr);
-    assert.ok(stderr.includes(value), stderr);
+    assert.match(stderr, text);
     assert.match(stderr, /Try 'vhost-user fs --help'/);
   }
   assert.ok(!readdirSync(folder).includes('z.sock'));

@@ -6,6 +6,8 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { VhostUserError, errorCode } from '../../../util/index.ts';
+import { IdMap } from './id-map.ts';
+import { XattrMap } from './xattr-map.ts';
 
 /** What `openFs` takes for a folder of this host; all but `folder` may be left out. */
 export interface HostFolderOptions {
@@ -110,6 +112,10 @@ export function hostFolderSettings(options: HostFolderOptions): HostFolderSettin
   if (settings.writeback && (cache === 'never' || cache === 'metadata')) {
     throw optionError(`writeback needs a cache for data: with cache ${cache} there is none`);
   }
+  // The thread reads these again; here their faults are the caller's, and in time.
+  IdMap.parse(settings.uidMap, settings.translateUid);
+  IdMap.parse(settings.gidMap, settings.translateGid);
+  if (xattrMap !== '') XattrMap.parse(xattrMap);
   checkFolder(settings.folder);
   return settings;
 }
