@@ -21,6 +21,8 @@ export interface Device {
   readonly features: bigint;
   /** Protocol features beyond those of every device (rare). */
   readonly protocolFeatures?: bigint;
+  /** Protocol features of every device that this one does not offer (rare). */
+  readonly withheldProtocolFeatures?: bigint;
   /** Where the data plane runs and how it is made. */
   readonly dataPlane: WorkerDataPlane | LocalDataPlane;
   /** The whole configuration space as it is now; a copy that the caller owns. */

@@ -66,7 +66,8 @@ export class SessionState {
 
   /** What GET_PROTOCOL_FEATURES answers. */
   get offeredProtocolFeatures(): bigint {
-    return PROTOCOL_FEATURES | (this.device.protocolFeatures ?? 0n);
+    const { protocolFeatures: more = 0n, withheldProtocolFeatures: less = 0n } = this.device;
+    return (PROTOCOL_FEATURES | more) & ~less;
   }
 
   /** The device status field, with NEEDS_RESET when a ring was broken. */

@@ -14,6 +14,8 @@ export function openFsDevice(choices: FsChoices, tag: string): FsDevice {
   return openFs({
     tag,
     source: sourceOf(choices),
+    // As virtiofsd does: QEMU takes the tag from its own command line, and older ones crash.
+    offerConfig: choices.tag !== undefined,
     ...(numRequestQueues !== undefined && { requestQueues: numRequestQueues }),
     ...(queueSize !== undefined && { queueSize }),
     ...(pollUs !== undefined && { pollUs }),

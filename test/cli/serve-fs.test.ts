@@ -81,6 +81,7 @@ test('a folder is served: each side reads what the other wrote, and a signal end
   await withProgram(['fs', share, '--socket-path', path], {}, async (program) => {
     await program.says(LISTENING);
     await withClient(path, async (client) => {
+      assert.equal(client.tag, null, 'QEMU has it on its own command line');
       assert.equal(String(await client.readFile('/hello')), 'from the host\n');
       await client.writeFile('/answer', 'from the guest\n');
       assert.equal(readFileSync(join(share, 'answer'), 'utf8'), 'from the guest\n');

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Device, DeviceLink, LocalDataPlane, WorkerDataPlane } from '../../backend/index.ts';
+import { protocolFeatures } from '../../protocol/index.ts';
 import { fsConfigSpace } from './config.ts';
 import { FsDataPlane } from './data-plane.ts';
 import type { FsControl, FsPlaneOptions, FsPlaneSettings } from './data-plane.ts';
@@ -32,6 +33,7 @@ export class FsDevice implements Device {
   readonly queueCount: number;
   readonly queueSizeMax: number;
   readonly features = 0n;
+  readonly withheldProtocolFeatures: bigint;
   readonly dataPlane: WorkerDataPlane | LocalDataPlane;
   /** The name by which the guest mounts it. */
   readonly tag: string;
@@ -44,6 +46,7 @@ export class FsDevice implements Device {
     this.tag = settings.tag;
     this.queueCount = 1 + settings.requestQueues;
     this.queueSizeMax = settings.queueSize;
+    this.withheldProtocolFeatures = settings.offerConfig ? 0n : protocolFeatures('CONFIG');
     this.dataPlane = this.#plane(planSource(options.source));
   }
 

@@ -21,6 +21,12 @@ export interface FsOptions {
   readonly queueSize?: number;
   /** The longest time to poll before sleeping, in microseconds; 0 never polls. Default: 64. */
   readonly pollUs?: number;
+  /**
+   * Whether a front-end may ask for the tag and the number of queues (the configuration space).
+   * QEMU has them on its own command line: it warns when it is offered, and 7.1 to 8.0 crash.
+   * Default: true.
+   */
+  readonly offerConfig?: boolean;
   /** Attributes together with the names of a folder; `auto`: when they are used. Default: auto. */
   readonly readdirPlus?: ReaddirPlus;
 }
@@ -44,6 +50,7 @@ export function fsSettings(options: FsOptions): FsSettings {
     requestQueues: options.requestQueues ?? 1,
     queueSize: options.queueSize ?? 1024,
     pollUs: options.pollUs ?? POLL_US,
+    offerConfig: options.offerConfig ?? true,
     readdirPlus: options.readdirPlus ?? 'auto',
   };
   checkTag(settings.tag);
