@@ -21,6 +21,7 @@ export const OUTPUT_BYTES_MAX: number = 1024 * 1024;
 export const IOVECS_MAX = 1024;
 const IOVEC_BYTES = 16;
 const IOVEC_WORDS = IOVEC_BYTES / 4;
+const IOVEC_BYTES_MAX = 2 ** 30; // of one piece: its length is 32 bits here
 /** A name at the very end is followed by a NUL all the same. */
 const GUARD_BYTES = 64;
 
@@ -153,7 +154,9 @@ export class ServerCall implements FuseCall, NamePlaces {
     let count = 0;
     let before = skip;
     let rest = limitBytes;
-    for (let i = first; i < end && rest > 0 && count < IOVECS_MAX; i++) {
+    let joined = -1; // where the last piece ends: pages that lie side by side are one piece
+    let joinedBytes = 0;
+    for (let i = first; i < end && rest > 0; i++) {
       const length = chain.length[i] as number;
       if (before >= length) {
         before -= length;
@@ -162,13 +165,21 @@ export class ServerCall implements FuseCall, NamePlaces {
       const address = (chain.hva[i] as number) + before;
       const bytes = Math.min(length - before, rest);
       before = 0;
+      if (address === joined && joinedBytes + bytes <= IOVEC_BYTES_MAX) {
+        joinedBytes += bytes;
+        words[at - IOVEC_WORDS + 2] = joinedBytes;
+      } else {
+        if (count === IOVECS_MAX) break;
+        words[at] = address;
+        words[at + 1] = address / 0x1_0000_0000;
+        words[at + 2] = bytes;
+        words[at + 3] = 0;
+        at += IOVEC_WORDS;
+        joinedBytes = bytes;
+        count++;
+      }
+      joined = address + bytes;
       rest -= bytes;
-      words[at] = address;
-      words[at + 1] = address / 0x1_0000_0000;
-      words[at + 2] = bytes;
-      words[at + 3] = 0;
-      at += IOVEC_WORDS;
-      count++;
     }
     this.iovCount = count;
     this.dataBytes = limitBytes - rest;
