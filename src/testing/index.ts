@@ -12,6 +12,10 @@ export { fuseAnswer, fuseInitRequest, fuseRequest, fuseStruct } from './fuse-mes
 export type { FuseAnswer, FuseInitOptions, FusePart, FuseRequestOptions } from './fuse-message.ts';
 export { FuseScript } from './fuse-script.ts';
 export type { FuseScriptOptions, ScriptedAnswer, ScriptedRequest } from './fuse-script.ts';
+export { FuseCaller } from './fuse-caller.ts';
+export type { FuseOutcome, FuseRequest } from './fuse-caller.ts';
+export { FuseMount, MountError, fuseInput } from './fuse-mount.ts';
+export type { MountEntry, MountStat } from './fuse-mount.ts';
 export { HOSTILE_CHAINS } from './hostile-chains.ts';
 export type { HostileChain } from './hostile-chains.ts';
 export { HostileDriver } from './hostile-driver.ts';

@@ -9,6 +9,10 @@ import type { FsOptions } from './options.ts';
 export { FsDevice };
 export type { FuseHost, FuseOperationsFactory } from './host.ts';
 export { FS_CONFIG, FS_HIPRIO_QUEUE, FS_TAG_BYTES, VIRTIO_ID_FS } from './layout.ts';
+export { ArchiveFileSystem, openArchive } from './archive/index.ts';
+export type { ArchiveNode, ArchiveOptions } from './archive/index.ts';
+export { MemoryFileSystem, copyTree } from './memory/index.ts';
+export type { MemoryNode, MemoryOptions } from './memory/index.ts';
 export { PENDING } from './operations.ts';
 export type { FuseAbilities, FuseCall, FuseOperations, FuseSession } from './operations.ts';
 export type { FsOptions } from './options.ts';
@@ -24,7 +28,33 @@ export type {
 export type { ReaddirPlus } from './server/init.ts';
 export { FuseServer } from './server/server.ts';
 export type { FuseServerOptions } from './server/server.ts';
-export type { FolderSource, FsSource, ModuleSource, OperationsSource } from './source.ts';
+export type {
+  ArchiveSource,
+  FileSystemSource,
+  FolderSource,
+  FsSource,
+  MemorySource,
+  ModuleSource,
+  OperationsSource,
+} from './source.ts';
+export { FileSystemError, fsError, nameBytes, nameText, treeOperations } from './tree/index.ts';
+export type {
+  AllocateMode,
+  Awaitable,
+  DirectoryEntry,
+  FileSystem,
+  FileSystemUsage,
+  FsErrorCode,
+  FsRequest,
+  NativeTarget,
+  NodeKind,
+  OpenMode,
+  Stat,
+  StatChanges,
+  Time,
+  Timestamp,
+  TreeOptions,
+} from './tree/index.ts';
 
 /**
  * Makes a file system a device. Serve it with `startBackend`, which closes it in the end.
