@@ -8,7 +8,7 @@ import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { mapAnonymous } from '../sys/index.ts';
 import type { Mapping } from '../sys/index.ts';
-import { GuestMemory, joinU64 } from './index.ts';
+import { GuestMemory, VIEW_BYTES_MAX, joinU64 } from './index.ts';
 import type { MemoryRegion } from './index.ts';
 
 const GIB = 2 ** 30;
@@ -319,6 +319,26 @@ describe('GuestMemory: a region larger than a view can be', () => {
     assert.equal(huge.readU16(last - 1), 0x5a00);
     assert.equal(huge.runLength(last), 1);
     assert.throws(() => huge.readU8(last + 1), { code: 'ERR_VHU_MEMORY_UNMAPPED' });
+  });
+
+  it('a view has the bytes of a range, also of one that crosses windows', () => {
+    const huge = memory();
+    const border = hugeGpa + 2 * GIB;
+    for (const [gpa, bytes] of [
+      [border - VIEW_BYTES_MAX + 1, VIEW_BYTES_MAX],
+      [border - 1, VIEW_BYTES_MAX],
+      [hugeGpa + hugeBytes - 16, 16],
+    ] as const) {
+      huge.writeU16(gpa, 0x1234);
+      huge.writeU8(gpa + bytes - 1, 0x56);
+      const view = huge.viewOf(gpa, bytes);
+      assert.equal(view?.getUint16(huge.viewOffset, true), 0x1234);
+      assert.equal(view.getUint8(huge.viewOffset + bytes - 1), 0x56);
+      huge.writeU16(gpa, 0);
+      huge.writeU8(gpa + bytes - 1, 0);
+    }
+    assert.equal(huge.viewOf(hugeGpa + hugeBytes - 15, 16), null);
+    assert.equal(huge.viewOf(hugeGpa - 1, 2), null);
   });
 
   it('a buffer longer than a window is one range', () => {

@@ -22,10 +22,12 @@ export interface MemoryRegion {
 
 /**
  * Views are made in windows, since one ArrayBuffer cannot span a large region on every runtime, and
- * overlap so that a value of up to 8 bytes which begins in a window also ends in it.
+ * overlap so that what begins in a window also ends in it: a value, and what `viewOf` is asked for.
  */
 const WINDOW_BYTES = 2 ** 30;
-const WINDOW_OVERLAP_BYTES = 4096;
+const WINDOW_OVERLAP_BYTES = 65_536;
+/** The most bytes that {@link GuestMemory.viewOf} gives. */
+export const VIEW_BYTES_MAX: number = WINDOW_OVERLAP_BYTES;
 
 /** The views of one region, made when they are first needed. */
 interface RegionViews {
@@ -46,6 +48,8 @@ interface RegionViews {
  */
 export class GuestMemory {
   readonly regions: readonly MemoryRegion[];
+  /** See `viewOf`. */
+  viewOffset = 0;
   readonly #views: RegionViews[];
   readonly #gpaStart: Float64Array;
   readonly #gpaEnd: Float64Array;
@@ -83,6 +87,17 @@ export class GuestMemory {
     const index = this.#find(gpa);
     if (index < 0 || gpa + lengthBytes > (this.#gpaEnd[index] as number)) return -1;
     return gpa + (this.#hvaDelta[index] as number);
+  }
+
+  /**
+   * A view with the `lengthBytes` bytes (up to `VIEW_BYTES_MAX`) from `gpa` on, which begin in it at
+   * `viewOffset`; null when they are not inside one region. Borrowed, and `viewOffset` with it,
+   * until the next access: for reading several fields of one thing.
+   */
+  viewOf(gpa: number, lengthBytes: number): DataView | null {
+    if (this.hvaOf(gpa, lengthBytes) < 0) return null;
+    this.viewOffset = this.#locate(gpa);
+    return this.#window;
   }
 
   /** Bytes from `gpa` to the end of its region; 0 when nothing is mapped there. */

@@ -4,5 +4,5 @@
  *
  * @module
  */
-export { GuestMemory, joinU64 } from './guest-memory.ts';
+export { GuestMemory, VIEW_BYTES_MAX, joinU64 } from './guest-memory.ts';
 export type { MemoryRegion } from './guest-memory.ts';

@@ -9,7 +9,7 @@
  */
 import { assert } from '../util/index.ts';
 import { viewMemory } from '../sys/index.ts';
-import { GuestMemory, joinU64 } from '../memory/index.ts';
+import { GuestMemory, VIEW_BYTES_MAX, joinU64 } from '../memory/index.ts';
 import { Chain } from './chain.ts';
 import type {
   RingConfig,
@@ -308,28 +308,25 @@ export class SplitVirtqueue implements Virtqueue {
     const count = tableBytes / DESC.SIZE;
     if (!this.#checkTable(tableIndex, count, flags)) return false;
     const memory = this.#memory;
+    // Nearly every table is small, and in one region: it is looked for once.
+    const whole = tableBytes <= VIEW_BYTES_MAX ? memory.viewOf(table, tableBytes) : null;
+    const start = memory.viewOffset;
     let index = 0;
     for (let seen = 1; seen <= count; seen++) {
-      const at = table + index * DESC.SIZE;
-      let entryFlags: number;
-      let address: number;
-      let length: number;
-      let next: number;
-      if (memory.hvaOf(at, DESC.SIZE) >= 0) {
-        entryFlags = memory.readU16(at + DESC.flags);
-        address = memory.readU64(at);
-        length = memory.readU32(at + DESC.len);
-        next = memory.readU16(at + DESC.next);
-      } else {
+      let view = whole;
+      let offset = start + index * DESC.SIZE;
+      if (view === null) {
+        const at = table + index * DESC.SIZE;
         if (!this.#copyEntry(at)) {
           return this.#breakTable('ERR_VHU_RING_UNMAPPED', tableIndex, `no memory at ${hex(at)}`);
         }
-        const entry = this.#entry;
-        entryFlags = entry.getUint16(DESC.flags, true);
-        address = joinU64(entry.getUint32(0, true), entry.getUint32(4, true));
-        length = entry.getUint32(DESC.len, true);
-        next = entry.getUint16(DESC.next, true);
+        view = this.#entry;
+        offset = 0;
       }
+      const entryFlags = view.getUint16(offset + DESC.flags, true);
+      const address = joinU64(view.getUint32(offset, true), view.getUint32(offset + 4, true));
+      const length = view.getUint32(offset + DESC.len, true);
+      const next = view.getUint16(offset + DESC.next, true);
       if ((entryFlags & VIRTQ_DESC_F_INDIRECT) !== 0) {
         return this.#breakTable('ERR_VHU_RING_INDIRECT', tableIndex, 'holds another such table');
       }
@@ -366,8 +363,8 @@ export class SplitVirtqueue implements Virtqueue {
   }
 
   /**
-   * Copies a table entry that lies in more than one region to `#entry`: a table needs no alignment.
-   * False when part of it lies in none.
+   * Copies a table entry to `#entry`, of a table that lies in more than one region: an entry may as
+   * well, since a table needs no alignment. False when part of it lies in none.
    */
   #copyEntry(gpa: number): boolean {
     let run = 0;
