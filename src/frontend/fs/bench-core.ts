@@ -5,6 +5,7 @@
  */
 import { VhostUserError, assert } from '../../util/index.ts';
 import { FUSE_ROOT_ID, LINUX_O } from '../../fuse/index.ts';
+import { virtioFeatures } from '../../protocol/index.ts';
 import { splitRingLayout } from '../../virtqueue/index.ts';
 import { LatencyHistogram } from '../latency-histogram.ts';
 import { FrontendSession } from '../session.ts';
@@ -178,6 +179,7 @@ export class FsBench {
     const blockBytes = setup.blockBytesMax ?? DEFAULTS.blockBytesMax;
     const queueSize = setup.queueSize ?? DEFAULTS.queueSize;
     const segments = fuseSegmentsMax(blockBytes, setup.segmentBytes);
+    checkRing(queueSize, segments);
     const ringBytes = splitRingLayout(queueSize, segments).totalBytes + PAGE_BYTES;
     const queueBytes = ringBytes + fuseSlotBytes(depth, blockBytes) + PAGE_BYTES;
     const queueCount = setup.queueCount ?? DEFAULTS.queueCount;
@@ -189,6 +191,8 @@ export class FsBench {
     });
     const requests: FusePoller[] = [];
     try {
+      const indirect = (session.features & virtioFeatures('INDIRECT_DESC')) !== 0n;
+      if (!indirect) checkRing(queueSize, segments * depth);
       const info = await readFsInfo(session);
       const poller = async (index: number, size: number): Promise<FusePoller> => {
         const queue = await session.startQueue({ index, size, indirectMax: segments });
@@ -514,6 +518,15 @@ function randomOffsets(blocks: number, blockBytes: number, seed: number): () => 
     x ^= x << 5;
     return ((x >>> 0) % blocks) * blockBytes;
   };
+}
+
+function checkRing(queueSize: number, entries: number): void {
+  if (entries <= queueSize) return;
+  throw new VhostUserError(
+    'ERR_VHU_QUEUE_SIZE',
+    `queue size ${String(queueSize)}: requests of this size and number take ${String(entries)} ` +
+      'entries of the ring',
+  );
 }
 
 function checkOptions(options: FsBenchOptions, poller: FusePoller): void {

@@ -5,6 +5,7 @@
  */
 import { FUSE_INIT, FUSE_OPCODE, LINUX_O } from '../../fuse/index.ts';
 import type { FuseCalls, FuseHandle } from './calls.ts';
+import { FsError } from './errors.ts';
 import { about } from './mount.ts';
 import type { FsMount } from './mount.ts';
 import type { FsNode } from './nodes.ts';
@@ -43,7 +44,11 @@ export async function* listFolder(
       for (const each of batch) if (!DOTS.some((dots) => dots.equals(each.name))) yield each;
     }
   } finally {
-    if (!mount.missing.has(OPENDIR)) await calls.release(node.id, fh, { folder: true });
+    try {
+      if (!mount.missing.has(OPENDIR)) await calls.release(node.id, fh, { folder: true });
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error; // nobody can do anything about it
+    }
   }
 }
 

@@ -278,6 +278,8 @@ export class FsFileHandle {
       const options = { flags, folder, ...(flockOwner === undefined ? {} : { flockOwner }) };
       try {
         if (!stateless) await calls.release(node.id, fh, options);
+      } catch (error) {
+        if (!(error instanceof FsError)) throw error; // nobody can do anything about it
       } finally {
         mount.nodes.release(node);
       }
