@@ -20,7 +20,8 @@ export type FsTrait =
   | 'owners'
   | 'devices'
   | 'xattrs'
-  | 'locks'
+  | 'flocks'
+  | 'record-locks'
   | 'holes'
   | 'allocate'
   | 'rename-flags'
@@ -445,7 +446,7 @@ async function hugeOffsets(fs: FsClient, at: string): Promise<void> {
   await fs.unlink(`${at}/huge`);
 }
 
-async function locks(fs: FsClient, at: string): Promise<void> {
+async function flocks(fs: FsClient, at: string): Promise<void> {
   const path = `${at}/file`;
   await fs.writeFile(path, 'text');
   const [one, two] = [await fs.open(path, 'r+'), await fs.open(path, 'r+')];
@@ -462,8 +463,14 @@ async function locks(fs: FsClient, at: string): Promise<void> {
   await waiting;
   await two.flock({ type: 'none' });
   await third.flock({ type: 'shared' });
+  await two.close();
   await third.close();
+}
 
+async function recordLocks(fs: FsClient, at: string): Promise<void> {
+  const path = `${at}/file`;
+  await fs.writeFile(path, 'text');
+  const two = await fs.open(path, 'r+');
   const other = fs.as({ uid: 0, gid: 0, pid: 99 });
   const his = await other.open(path, 'r+');
   await two.lock({ type: 'exclusive', start: 10, length: 10 });
@@ -502,7 +509,8 @@ export const FS_CHECKS: readonly FsCheck[] = [
   check('holes are found, and take no room', holes, 'holes'),
   check('room is allocated, and given back', allocation, 'allocate'),
   check('offsets beyond 10 GiB are nothing special', hugeOffsets, 'huge'),
-  check('locks keep others out, are waited for, and go with their files', locks, 'locks'),
+  check('flocks keep others out, are waited for, and go with their files', flocks, 'flocks'),
+  check('locks of ranges keep others out, and are waited for', recordLocks, 'record-locks'),
 ];
 
 /**

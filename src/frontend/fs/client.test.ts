@@ -34,14 +34,15 @@ import { FUSE_CLIENT_FLAGS } from './init.ts';
 
 const OP = FUSE_OPCODE;
 const IS_ROOT = process.getuid?.() === 0;
+/** What POSIX alone does not have. */
+const BEYOND_POSIX: readonly FsTrait[] = ['allocate', 'rename-flags', 'record-locks'];
 const TRAITS: readonly FsTrait[] = [
   'links',
   'xattrs',
-  'locks',
+  'flocks',
   'holes',
-  'allocate',
-  'rename-flags',
   'huge',
+  ...(process.env.VHOST_USER_HOST === 'posix' ? [] : BEYOND_POSIX),
   ...(IS_ROOT ? (['owners', 'devices'] as const) : []),
 ];
 
