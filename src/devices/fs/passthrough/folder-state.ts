@@ -47,7 +47,7 @@ const KIND_FILE = S_IF.REG >> 12;
 const STALE = -LINUX_E.STALE;
 const PATH_FLAGS = hostOpenFlags(LINUX_O.PATH);
 const FOLDER_FLAGS = hostOpenFlags(LINUX_O.RDONLY | LINUX_O.DIRECTORY | LINUX_O.NONBLOCK);
-const READ_FLAGS = hostOpenFlags(LINUX_O.RDONLY | LINUX_O.NONBLOCK);
+const READ_FLAGS = hostOpenFlags(LINUX_O.RDONLY | LINUX_O.NONBLOCK | LINUX_O.NOCTTY);
 
 /** A result of the `sys` layer in Linux's numbers. */
 export function toLinux(result: number): number {
@@ -148,13 +148,20 @@ export class FolderState {
     const kind = this.nodes.kind[slot];
     if (kind === KIND_FOLDER) return -LINUX_E.ISDIR;
     if (kind !== KIND_FILE) return -LINUX_E.NXIO;
-    const known = this.#knownFd(slot);
+    // By its name a FIFO or a device may be there by now, and opening one of those does something:
+    // where the host can, what is opened is what was looked at.
+    const known = hasPathFds ? this.nodeFd(slot) : this.#knownFd(slot);
     if (known >= 0) {
       const again = this.reopen(known, flags);
       if (again !== -LINUX_E.NOSYS) return again;
+    } else if (hasPathFds) {
+      return known;
     }
     const folder = this.folderFd(this.nodes.parent[slot] as number);
     if (folder < 0) return STALE;
+    const there = toLinux(statAt(folder, this.nodes.nameAddress(slot), this.stat));
+    if (there < 0) return there === -LINUX_E.NOENT ? STALE : there;
+    if (!this.nodes.matches(slot, this.stat)) return STALE;
     const fd = this.openBelow(folder, this.nodes.nameAddress(slot), flags | READ_FLAGS, 0);
     if (fd < 0) return fd === -LINUX_E.NOENT || fd === -LINUX_E.LOOP ? STALE : fd;
     const result = toLinux(statFd(fd, this.stat));
