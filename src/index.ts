@@ -2,8 +2,9 @@
  * vhost-user in TypeScript: serve virtual devices to virtual machines, and drive any back-end
  * without one.
  *
- * - A back-end: {@link startBackend} with a device, such as the disk of {@link openBlk}, or one
- *   that you write ({@link Device}).
+ * - A back-end: {@link startBackend} with a device, such as the disk of {@link openBlk}, the shared
+ *   folder of {@link openFs}, or one that you write ({@link Device}).
+ * - A file system in TypeScript: {@link FileSystem}.
  * - A front-end: {@link FrontendSession} speaks to any back-end, {@link BlkClient} to any disk,
  *   {@link FsClient} mounts any shared folder.
  * - The parts: {@link protocol}, {@link virtqueue}, {@link GuestMemory}. The test kit is
@@ -35,7 +36,29 @@ export type {
   ReactorWatch,
   WorkerDataPlane,
 } from './backend/index.ts';
-export type { FuseAbilities, FuseCall, FuseOperations, FuseSession } from './devices/fs/index.ts';
+export {
+  FsDevice,
+  MemoryFileSystem,
+  fsError,
+  openArchive,
+  openFs,
+  treeOperations,
+} from './devices/fs/index.ts';
+export type {
+  ArchiveOptions,
+  FileSystem,
+  FsOptions,
+  FsRequest,
+  FsSource,
+  FuseAbilities,
+  FuseCall,
+  FuseOperations,
+  FuseSession,
+  MemoryOptions,
+  NodeKind,
+  Stat,
+  StatChanges,
+} from './devices/fs/index.ts';
 export { BlkDevice, openBlk } from './devices/blk/index.ts';
 export type { BlkEngineName, BlkOptions } from './devices/blk/index.ts';
 export {

@@ -6,13 +6,14 @@
  */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { openBlk, startBackend } from '../src/index.ts';
-import { FrontendSession } from '../src/frontend/index.ts';
+import { FrontendSession, FsClient } from '../src/frontend/index.ts';
 import { installedFolder } from './support/installed.ts';
 import { BUILD } from './support/repository.ts';
 
@@ -71,4 +72,26 @@ test('a disk is read by a program of a few lines', async (context) => {
   } finally {
     await backend.close();
   }
+});
+
+test('a file system of functions in thirty lines is mounted and read', async (context) => {
+  const folder = folderWith(context, 'live-files');
+  const socketPath = join(folder, 'live.sock');
+  const program = spawn(process.execPath, ['live-files.js', socketPath], {
+    cwd: folder,
+    stdio: 'inherit',
+  });
+  const ended = new Promise<number | null>((resolve) => program.once('exit', resolve));
+  context.after(() => program.kill('SIGKILL'));
+  const client = await FsClient.mount(socketPath, { connectWaitMs: CONNECT_WAIT_MS });
+  assert.deepEqual(await client.readdir('/'), ['now', 'random', 'passwords', 'host']);
+  const now = Date.parse((await client.readFile('/now')).toString().trim());
+  assert.ok(Math.abs(now - Date.now()) < 60_000);
+  assert.equal((await client.readFile('/random')).length, 1024);
+  assert.deepEqual(await client.readFile('/passwords'), readFileSync('/etc/passwd'));
+  assert.equal((await client.readFile('/host/name')).toString(), `${hostname()}\n`);
+  await assert.rejects(client.writeFile('/now', 'later'), { code: 'EROFS' });
+  await client.unmount();
+  program.kill('SIGTERM');
+  assert.equal(await ended, 0);
 });
