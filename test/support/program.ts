@@ -22,7 +22,8 @@ export interface StartOptions {
   readonly extraFds?: readonly number[];
   /** The name that it is started under; its own file without it. */
   readonly file?: string;
-  readonly closedStdio?: boolean;
+  /** Descriptors that it may open at most (ulimit -n), which it cannot raise again. */
+  readonly fdLimit?: number;
 }
 
 /** What a program has left behind. */
@@ -43,7 +44,11 @@ export class RunningProgram {
 
   constructor(args: readonly string[], options: StartOptions = {}) {
     const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', ...(options.extraFds ?? [])];
-    this.child = spawn(process.execPath, [options.file ?? PROGRAM_FILE, ...args], {
+    const words = [process.execPath, options.file ?? PROGRAM_FILE, ...args];
+    if (options.fdLimit !== undefined) {
+      words.unshift('sh', '-c', `ulimit -n ${options.fdLimit}; exec "$@"`, 'sh');
+    }
+    this.child = spawn(words[0] as string, words.slice(1), {
       stdio,
       env: { ...process.env, ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
