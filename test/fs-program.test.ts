@@ -10,21 +10,43 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { FsClient } from '../src/frontend/index.ts';
 import { RunningProgram } from './support/program.ts';
+import type { StartOptions } from './support/program.ts';
 
 const FOLDERS = 200;
 const FILES_EACH = 500;
 const FD_LIMIT = 256;
 
-/** A folder to share, and a socket beside it. */
-async function inFolder(body: (share: string, socket: string) => Promise<void>): Promise<void> {
+/** A program that serves a folder, which `fill` fills before; both are gone afterwards. */
+async function serving(
+  options: StartOptions & { readonly fill?: (share: string) => void },
+  body: (program: RunningProgram, socket: string, share: string) => Promise<void>,
+): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'vhu-fs-'));
   const share = join(dir, 'share');
+  const socket = join(dir, 's');
   mkdirSync(share);
+  options.fill?.(share);
+  const program = new RunningProgram(['fs', share, '--socket-path', socket], options);
   try {
-    await body(share, join(dir, 's'));
+    await program.says(/listening/);
+    await body(program, socket, share);
   } finally {
+    await program[Symbol.asyncDispose]();
     rmSync(dir, { recursive: true });
   }
+}
+
+function fillMany(share: string): void {
+  for (let i = 0; i < FOLDERS; i++) {
+    mkdirSync(join(share, `d${String(i)}`));
+    for (let j = 0; j < FILES_EACH; j++) {
+      writeFileSync(join(share, `d${String(i)}`, `f${String(j)}`), `${String(i)} ${String(j)}`);
+    }
+  }
+}
+
+function fillOne(share: string): void {
+  for (let i = 0; i < FD_LIMIT; i++) writeFileSync(join(share, `f${String(i)}`), 'x');
 }
 
 /** Memory of its own that a process has in RAM: what is shared with the guest does not count. */
@@ -35,16 +57,7 @@ function ownBytes(pid: number): number {
 
 describe('vhost-user fs', { skip: process.platform !== 'linux' && 'it looks into /proc' }, () => {
   it('serves 100 000 files that the guest knows with 256 descriptors, in little memory', () =>
-    inFolder(async (share, socket) => {
-      for (let i = 0; i < FOLDERS; i++) {
-        mkdirSync(join(share, `d${String(i)}`));
-        for (let j = 0; j < FILES_EACH; j++) {
-          writeFileSync(join(share, `d${String(i)}`, `f${String(j)}`), `${String(i)} ${String(j)}`);
-        }
-      }
-      const args = ['fs', share, '--tag', 'many', '--socket-path', socket];
-      await using program = new RunningProgram(args, { fdLimit: FD_LIMIT });
-      await program.says(/listening/);
+    serving({ fdLimit: FD_LIMIT, fill: fillMany }, async (program, socket) => {
       const pid = program.child.pid ?? 0;
       const fs = await FsClient.mount(socket, { idleNodesMax: 1_000_000 });
       await fs.readdir('/d0', { withStats: true });
@@ -67,11 +80,7 @@ describe('vhost-user fs', { skip: process.platform !== 'linux' && 'it looks into
     }));
 
   it('says that there are too many open files, and goes on when some are closed', () =>
-    inFolder(async (share, socket) => {
-      for (let i = 0; i < FD_LIMIT; i++) writeFileSync(join(share, `f${String(i)}`), 'x');
-      const args = ['fs', share, '--tag', 'full', '--socket-path', socket];
-      await using program = new RunningProgram(args, { fdLimit: FD_LIMIT });
-      await program.says(/listening/);
+    serving({ fdLimit: FD_LIMIT, fill: fillOne }, async (program, socket) => {
       const fs = await FsClient.mount(socket);
       const opened = await Promise.allSettled(
         Array.from({ length: FD_LIMIT }, (_, i) => fs.open(`/f${String(i)}`)),
@@ -87,10 +96,7 @@ describe('vhost-user fs', { skip: process.platform !== 'linux' && 'it looks into
     }));
 
   it('leaves what was fsynced when it is killed in the middle of writes', () =>
-    inFolder(async (share, socket) => {
-      const args = ['fs', share, '--tag', 'killed', '--socket-path', socket];
-      await using program = new RunningProgram(args);
-      await program.says(/listening/);
+    serving({}, async (program, socket, share) => {
       const fs = await FsClient.mount(socket);
       const synced: string[] = [];
       const write = async (): Promise<void> => {
