@@ -146,6 +146,7 @@ const FS = z.strictObject({
     .union([z.literal(true), size], { error: `must be true, or ${SIZE_RULE}` })
     .optional()
     .describe('a file system in memory: true, or how large it may become'),
+  preload: text.optional().describe('a folder or an archive that the memory is filled with'),
   tag: checkedText(tagFault).describe('what the guest mounts'),
   readonly: flag.optional(),
   cache: z.enum(CACHE_MODES).optional(),

@@ -97,7 +97,7 @@ devices:
      uid-map: [':1:100000:65535:'], gid-map: [':1:100000:65535:'], fd: 5}
   - {type: fs, archive: b.zip, fd: 6}
   - {type: fs, memory: 512M, fd: 7}
-  - {type: fs, memory: true, fd: 8}
+  - {type: fs, memory: true, preload: c, fd: 8}
 `;
   const devices = parseConfig(source, '/etc/vm.yaml').devices.map((device) => {
     assert.ok(device.type === 'fs');
@@ -118,7 +118,7 @@ devices:
     },
     { archive: '/etc/b.zip' },
     { memory: 512 * 1024 ** 2 },
-    { memory: true },
+    { memory: true, preload: '/etc/c' },
   ]);
 });
 

@@ -230,6 +230,7 @@ function fsChoices(device: FsInput, folder: string): FsChoices {
     sharedDir: at(device['shared-dir']),
     archive: at(device.archive),
     memory: typeof memory === 'string' ? (parseSize(memory) ?? undefined) : memory,
+    preload: at(device.preload),
     tag: device.tag,
     readonly: device.readonly,
     cache: device.cache,

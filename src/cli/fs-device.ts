@@ -5,7 +5,6 @@
  */
 import { openFs } from '../devices/fs/index.ts';
 import type { FsDevice, FsSource, HostFolderOptions } from '../devices/fs/index.ts';
-import { VhostUserError } from '../util/index.ts';
 import type { FsChoices } from './fs-settings.ts';
 
 /** Opens the device. @throws VhostUserError in words for people */
@@ -24,11 +23,17 @@ export function openFsDevice(choices: FsChoices, tag: string): FsDevice {
 }
 
 function sourceOf(choices: FsChoices): FsSource {
-  const { sharedDir } = choices;
+  const { sharedDir, archive, memory, preload, readonly } = choices;
   if (sharedDir !== undefined) {
     return { kind: 'folder', ...folderOptions(sharedDir, choices) };
   }
-  throw new VhostUserError('ERR_VHU_OPTION', 'archives and memory are not there yet');
+  if (archive !== undefined) return { kind: 'archive', path: archive };
+  return {
+    kind: 'memory',
+    ...(typeof memory === 'number' && { bytesMax: memory }),
+    ...(preload !== undefined && { preload }),
+    ...(readonly !== undefined && { readonly }),
+  };
 }
 
 function folderOptions(folder: string, choices: FsChoices): HostFolderOptions {

@@ -42,6 +42,8 @@ test('what does not go together is named', () => {
     [{ archive: 'a', memory: true }, 'memory is a file system of its own, as archive is'],
     [{ archive: 'a', owner: 'squash' }, 'owner is for a folder of this host, and not for archive'],
     [{ memory: 5, uidMap: [':0:1:1:'] }, 'uid-map is for a folder of this host'],
+    [{ archive: 'a', cache: 'auto' }, 'cache is for a folder of this host, and not for archive'],
+    [{ sharedDir: 'a', preload: 'b' }, 'preload is for a file system in memory'],
     [{ sharedDir: 'a', squashGid: 5 }, 'squash-gid is for owner squash'],
     [{ sharedDir: 'a', writeback: true, cache: 'never' }, 'writeback needs a cache for data'],
     [
@@ -61,7 +63,8 @@ test('what does not go together is named', () => {
   }
   const all = { cache: 'always', writeback: true, owner: 'squash', squashUid: 1 } as const;
   assert.deepEqual(fsFaults({ sharedDir: 'a', ...all }), []);
-  assert.deepEqual(fsFaults({ archive: 'a', cache: 'never', readdirplus: true }), []);
+  assert.deepEqual(fsFaults({ archive: 'a', tag: 'b', readdirplus: true }), []);
+  assert.deepEqual(fsFaults({ memory: true, preload: 'a', readonly: true }), []);
 });
 
 test('names of options and of their values are each other', () => {

@@ -27,6 +27,8 @@ export interface FsChoices {
   readonly archive?: string | undefined;
   /** Bytes of a file system in memory; true sets no limit. */
   readonly memory?: number | true | undefined;
+  /** What the memory is filled with at first: a folder or an archive. */
+  readonly preload?: string | undefined;
   readonly tag?: string | undefined;
   readonly readonly?: boolean | undefined;
   readonly cache?: (typeof CACHE_MODES)[number] | undefined;
@@ -65,6 +67,7 @@ const SOURCES = ['sharedDir', 'archive', 'memory'] as const;
 
 /** What has a meaning for a folder of this host only. */
 const OF_A_FOLDER: readonly Choice[] = [
+  ...(['cache', 'writeback', 'allowMmap', 'xattr'] as const),
   ...(['allowDirectIo', 'preserveNoatime', 'announceSubmounts', 'owner'] as const),
   ...(['translateUid', 'translateGid', 'uidMap', 'gidMap', 'killprivV2'] as const),
   ...(['xattrmap', 'posixAcl', 'rlimitNofile'] as const),
@@ -90,6 +93,9 @@ export function fsFaults(choices: FsChoices): FsFault[] {
     for (const name of OF_A_FOLDER.filter((each) => choices[each] !== undefined)) {
       add(name, `is for a folder of this host, and not for ${first}`);
     }
+  }
+  if (choices.preload !== undefined && choices.memory === undefined) {
+    add('preload', 'is for a file system in memory');
   }
   for (const name of ['squashUid', 'squashGid'] as const) {
     if (choices[name] !== undefined && (choices.owner ?? 'host') === 'host') {

@@ -48,8 +48,8 @@ export function fsEntry(
     describe: () => {
       const access = isReadOnly(choices) ? 'read-only' : 'read-write';
       const queues = counted(choices.numRequestQueues ?? 1, 'request queue');
-      const cache = `cache ${choices.cache ?? 'auto'}`;
-      return `${sourceText(choices)}, ${access}, ${cache}, tag ${oneLine(tag)}, ${queues}`;
+      const cache = choices.sharedDir === undefined ? '' : `, cache ${choices.cache ?? 'auto'}`;
+      return `${sourceText(choices)}, ${access}${cache}, tag ${oneLine(tag)}, ${queues}`;
     },
     hint: () => Promise.resolve(attachHint(address, choices, tag)),
   };

@@ -25,7 +25,6 @@ import type { StartOptions } from '../support/program.ts';
 
 /** How long an end may take on a machine that is busy with other tests. */
 const SLOW_MS = 5000;
-const NOT_YET = { skip: 'not wired yet' };
 const LISTENING = /"event":"listening"/;
 
 let folder = '';
@@ -189,12 +188,12 @@ test('a folder that is read-only can be read', async () => {
   assert.equal(readFileSync(join(share, 'hello'), 'utf8'), 'from the host\n');
 });
 
-test('an archive is served without unpacking it', NOT_YET, async () => {
+test('an archive is served without unpacking it', async () => {
   const path = newSocketPath();
   const archive = join(folder, 'share.tar.gz');
   execFileSync('tar', ['-C', share, '-czf', archive, 'hello']);
   await withProgram(['fs', '--archive', archive, '--socket-path', path], {}, async (program) => {
-    await program.says(/share\.tar\.gz, read-only, cache \w+, tag share, /);
+    await program.says(/share\.tar\.gz, read-only, tag share, /);
     await withClient(path, async (client) => {
       assert.equal(String(await client.readFile('/hello')), 'from the host\n');
       await assert.rejects(client.writeFile('/new', 'x'), { code: 'EROFS' });
@@ -203,25 +202,23 @@ test('an archive is served without unpacking it', NOT_YET, async () => {
   });
 });
 
-test(
-  'a file system in memory keeps what was written for the next guest, within its size',
-  NOT_YET,
-  async () => {
-    const path = newSocketPath();
-    const args = ['fs', '--memory', '1M', '--tag', 'scratch', '--socket-path', path];
-    await withProgram(args, {}, async (program) => {
-      await program.says(/memory, 1\.0 MiB, read-write, cache \w+, tag scratch, /);
-      await withClient(path, async (client) => {
-        await client.writeFile('/a', 'kept');
-        await assert.rejects(client.writeFile('/b', Buffer.alloc(2 ** 21)), { code: 'ENOSPC' });
-      });
-      await withClient(path, async (client) => {
-        assert.equal(String(await client.readFile('/a')), 'kept');
-      });
-      assert.equal((await program.end()).code, 0);
+test('a file system in memory keeps what was written for the next guest, within its size', async () => {
+  const path = newSocketPath();
+  const content = ['--memory', '1M', '--preload', share];
+  const args = ['fs', ...content, '--tag', 'scratch', '--socket-path', path];
+  await withProgram(args, {}, async (program) => {
+    await program.says(/memory, 1\.0 MiB, read-write, tag scratch, /);
+    await withClient(path, async (client) => {
+      assert.equal(String(await client.readFile('/hello')), 'from the host\n');
+      await client.writeFile('/a', 'kept');
+      await assert.rejects(client.writeFile('/b', Buffer.alloc(2 ** 21)), { code: 'ENOSPC' });
     });
-  },
-);
+    await withClient(path, async (client) => {
+      assert.equal(String(await client.readFile('/a')), 'kept');
+    });
+    assert.equal((await program.end()).code, 0);
+  });
+});
 
 test('a socket gets its group, which may use it', async (t) => {
   if (process.getuid?.() !== 0) {
@@ -247,7 +244,7 @@ test('folders and disks of one configuration are served in one process', async (
 devices:
   - {type: blk, image: disk.img, socket-path: a.sock}
   - {type: fs, name: home, shared-dir: share, cache: never, socket-path: b.sock}
-  - {type: fs, shared-dir: /, readonly: true, socket-path: c.sock}
+  - {type: fs, memory: true, socket-path: c.sock}
 `,
   );
   await withProgram(['run', config], {}, async (program) => {

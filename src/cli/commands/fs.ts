@@ -59,6 +59,7 @@ function addSourceOptions(command: Command): void {
         'a file system in memory, empty at first, of at most SIZE, such as 512M',
       ).argParser(byteSize),
     )
+    .option('--preload <PATH>', 'what is in the memory at first: a folder or an archive')
     .addOption(
       new Option(
         '--tag <NAME>',
