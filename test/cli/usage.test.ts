@@ -208,6 +208,8 @@ test('wrong usage exits with 2 and a text that says what to do', async () => {
 test('what fails at run time exits with 1 and a text, before there is a socket', async () => {
   const image = join(folder, 'small.img');
   writeFileSync(image, Buffer.alloc(4096));
+  const text = join(folder, 'no-archive.tar');
+  writeFileSync(text, 'words\n'.repeat(500));
   const socket = join(folder, 'x.sock');
   const cases: [string[], RegExp][] = [
     [['blk', '/nonexistent.img', '--socket-path', socket], /\/nonexistent\.img/],
@@ -219,7 +221,7 @@ test('what fails at run time exits with 1 and a text, before there is a socket',
     [['fs', image, '--socket-path', socket], /small\.img: it is not a folder/],
     [['fs', folder, '--socket-path', `/tmp/${'x'.repeat(120)}`], /choose a shorter folder/],
     [['fs', '--archive', '/nonexistent.tar', '--socket-path', socket], /\/nonexistent\.tar/],
-    [['fs', '--archive', image, '--socket-path', socket], /small\.img/],
+    [['fs', '--archive', text, '--socket-path', socket], /no-archive\.tar/],
     [['fs', '--memory', '--preload', '/nonexistent', '--socket-path', socket], /\/nonexistent/],
     [['blk', image, '--fd', '9'], /--fd 9 is not open: a Unix socket is needed/],
     [['blk', image, '--fd', '0'], /--fd 0 is a char device: a Unix socket is needed/],

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MockFrontend, expectNoLeak, holdings } from '../../testing/index.ts';
 import type { MockGuest } from '../../testing/index.ts';
+import { VhostUserError } from '../../util/index.ts';
 import { COUNTER, startBackend } from '../index.ts';
 import type {
   Backend,
@@ -285,6 +286,20 @@ describe('a worker thread', () => {
     assert.equal(device.closed, 1);
     rmSync(dir, { recursive: true });
     await expectNoLeak(before);
+  });
+
+  it('that refuses what an operator asked for has its error in our class, told once', async () => {
+    const source = 'throw Object.assign(new Error("no tar"), { code: "ERR_VHU_FS_ARCHIVE" });';
+    const device = new EchoDevice(worker(source));
+    const dir = mkdtempSync(join(tmpdir(), 'vhu-run-'));
+    const failures: Error[] = [];
+    const failed = (error: Error): number => failures.push(error);
+    await assert.rejects(
+      startBackend(device, { kind: 'listen', path: join(dir, 's') }, { failed }),
+      (error) => error instanceof VhostUserError && error.code === 'ERR_VHU_FS_ARCHIVE',
+    );
+    assert.deepEqual(failures, []);
+    rmSync(dir, { recursive: true });
   });
 
   it('that ends under way takes the session with it that loses its front-end, socket and all', async () => {

@@ -4,7 +4,7 @@
  * @module
  */
 import { Worker } from 'node:worker_threads';
-import { VhostUserError, assert } from '../../util/index.ts';
+import { VhostUserError, assert, errorCode } from '../../util/index.ts';
 import { atExit, createNotifier } from '../../sys/index.ts';
 import type { Notifier } from '../../sys/index.ts';
 import type { MemoryRegion } from '../../memory/index.ts';
@@ -29,6 +29,7 @@ class Thread {
   #nextId = 1;
   #dead: Error | null = null;
   #closing = false;
+  #isReady = false;
 
   constructor(plane: WorkerDataPlane, counters: Float64Array, events: RunnerEvents) {
     const { notifier, consumer } = createNotifier();
@@ -66,10 +67,12 @@ class Thread {
         resolve();
       });
     });
-    this.#worker.on('error', (error: Error) => {
+    this.#worker.on('error', (thrown: Error) => {
+      const error = revived(thrown);
       this.#fail(error);
       ready.reject(error);
-      events.failed(error);
+      // A device that could not be made is told to whoever wanted it.
+      if (this.#isReady) events.failed(error);
     });
   }
 
@@ -97,6 +100,7 @@ class Thread {
   #hear(report: WorkerReport, events: RunnerEvents, ready: PromiseWithResolvers): void {
     switch (report.kind) {
       case 'ready':
+        this.#isReady = true;
         ready.resolve(report.io);
         break;
       case 'done':
@@ -121,6 +125,13 @@ class Thread {
     for (const answer of this.#answers.values()) answer.reject(this.#dead);
     this.#answers.clear();
   }
+}
+
+/** An error of ours as one again: on its way out of a thread it kept its code, not its class. */
+function revived(error: Error): Error {
+  const code = errorCode(error);
+  if (code?.startsWith('ERR_VHU_') !== true) return error;
+  return new VhostUserError(code, error.message, { cause: error });
 }
 
 interface PromiseWithResolvers {
