@@ -16,6 +16,8 @@ export class FdCache {
   readonly limit: number;
   /** Descriptors that may be given up. */
   count = 0;
+  /** Those that may not: of nodes without a name. */
+  pinnedCount = 0;
   #fd: Int32Array = new Int32Array(0);
   #older: Int32Array = new Int32Array(0);
   #newer: Int32Array = new Int32Array(0);
@@ -73,6 +75,7 @@ export class FdCache {
     this.#unlink(slot);
     this.#pinned[slot] = 1;
     this.count--;
+    this.pinnedCount++;
   }
 
   /** The node has a name again: its descriptor is like any other. */
@@ -81,6 +84,7 @@ export class FdCache {
     this.#pinned[slot] = 0;
     this.#linkNewest(slot);
     this.count++;
+    this.pinnedCount--;
   }
 
   /** Closes a node's descriptor, if it has one. */
@@ -90,6 +94,8 @@ export class FdCache {
     if (this.#pinned[slot] === 0) {
       this.#unlink(slot);
       this.count--;
+    } else {
+      this.pinnedCount--;
     }
     this.#pinned[slot] = 0;
     this.#fd[slot] = NONE;

@@ -38,8 +38,14 @@ import { Owners } from './owners.ts';
 
 /** Folders between a node and the nearest one that is open, at most. */
 const DEPTH_MAX = 4096;
-/** Descriptors for everything but the shared files: sockets, rings, the runtime's own. */
-const FDS_RESERVED = 64;
+/**
+ * Descriptors for everything but the shared files: sockets, rings, the runtime's own, the memory of
+ * a guest that is plugged in later. A quarter of what there is, within these bounds.
+ */
+const FDS_RESERVED_MIN = 64;
+const FDS_RESERVED_MAX = 512;
+/** However few there are, a guest gets so many. */
+const GUEST_FDS_MIN = 32;
 const NODE_FDS_MAX = 8192;
 const KIND_FOLDER = S_IF.DIR >> 12;
 const KIND_FILE = S_IF.REG >> 12;
@@ -69,6 +75,10 @@ export class FolderState {
   readonly foldsNames: boolean;
   /** What was agreed on with the guest; null before it mounted. */
   session: FuseSession | null = null;
+  /** Descriptors that locks have; kept by those. */
+  lockFds = 0;
+  /** Descriptors that a guest may make this process hold, all in all. */
+  readonly #guestFdsMax: number;
   readonly #path = new Int32Array(DEPTH_MAX);
 
   /** @throws VhostUserError `ERR_VHU_FS_FOLDER`, `ERR_VHU_OPTION`, `ERR_VHU_SYSTEM`. */
@@ -76,7 +86,9 @@ export class FolderState {
     this.settings = settings;
     this.owners = new Owners(settings);
     this.identity = new Identity();
-    this.fds = new FdCache(nodeFdsMax(settings.fdLimit));
+    this.#guestFdsMax = guestFdsMax(settings.fdLimit);
+    // Nodes may have half of them, as the guest opens files, too.
+    this.fds = new FdCache(Math.min(NODE_FDS_MAX, this.#guestFdsMax >> 1));
     this.nodes = new NodeTable(
       (slot) => this.fds.drop(slot),
       (capacity) => this.fds.grow(capacity),
@@ -172,6 +184,7 @@ export class FolderState {
 
   /** openat(2) that makes room once when too many descriptors are open. */
   openBelow(folder: number, nameAddress: number, flags: number, mode: number): number {
+    if (!this.#hasFdLeft()) return -LINUX_E.NFILE;
     let fd = toLinux(openAt(folder, nameAddress, flags, mode));
     if (isOutOfFds(fd) && this.fds.shrink()) fd = toLinux(openAt(folder, nameAddress, flags, mode));
     return isOutOfFds(fd) ? -LINUX_E.NFILE : fd;
@@ -182,6 +195,7 @@ export class FolderState {
    * the first attempt has failed, and never by closing those used last.
    */
   reopen(from: number, flags: number): number {
+    if (!this.#hasFdLeft()) return -LINUX_E.NFILE;
     let fd = toLinux(reopenFd(from, flags));
     if (isOutOfFds(fd) && this.fds.shrink()) fd = toLinux(reopenFd(from, flags));
     return isOutOfFds(fd) ? -LINUX_E.NFILE : fd;
@@ -296,6 +310,15 @@ export class FolderState {
     return fd;
   }
 
+  /**
+   * Whether the guest may have one more: it must not take them all, since others of this process
+   * need some, too.
+   */
+  #hasFdLeft(): boolean {
+    const held = this.handles.count + this.fds.count + this.fds.pinnedCount + this.lockFds;
+    return held < this.#guestFdsMax || this.fds.shrink();
+  }
+
   #addRoot(): void {
     statFd(this.rootFd, this.stat);
     this.nodes.add(this.stat);
@@ -310,12 +333,12 @@ function isOutOfFds(result: number): boolean {
   return result === -LINUX_E.MFILE || result === -LINUX_E.NFILE;
 }
 
-/** How many descriptors nodes may have: half of what is there, as the guest opens files, too. */
-function nodeFdsMax(limit: number): number {
+function guestFdsMax(limit: number): number {
   raiseFdLimit();
   const { soft } = fdLimit();
   const allowed = limit > 0 ? Math.min(limit, soft) : soft;
-  return Math.min(NODE_FDS_MAX, Math.floor(Math.max(0, allowed - FDS_RESERVED) / 2));
+  const reserved = Math.min(FDS_RESERVED_MAX, Math.max(FDS_RESERVED_MIN, allowed / 4));
+  return Math.max(GUEST_FDS_MIN, Math.floor(allowed - reserved));
 }
 
 function openRoot(folder: string): number {

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { LINUX_F, LINUX_O, S_IF } from '../../../fuse/index.ts';
 import { FuseCalls, FuseConnection } from '../../../frontend/index.ts';
+import { openFdCount } from '../../../sys/index.ts';
 import { TestBackend } from '../../../testing/index.ts';
 import { errorCode } from '../../../util/index.ts';
 import { openFs } from '../index.ts';
@@ -252,6 +253,100 @@ describe('handles that a guest does not have', () => {
       assert.equal(await waiting, 'EBADF');
       await calls.release(a, first.fh, {});
     });
+  });
+});
+
+describe('descriptors of this process', () => {
+  const limits = { fdLimit: 128 };
+  const most = 64; // the rest is for others
+
+  /** Asks again and again, until the answer is no; how often it was yes, and what it is then. */
+  async function untilRefused(request: (i: number) => Promise<unknown>): Promise<[number, string]> {
+    for (let i = 0; i < 1000; i++) {
+      const answer = await outcome(request(i));
+      if (answer !== 'ok') return [i, answer];
+    }
+    return [1000, 'ok'];
+  }
+
+  it('are not all to be had by opening files', async () => {
+    await sharing(async (calls) => {
+      const a = await nodeOf(calls, 'a');
+      const before = openFdCount();
+      const opens: bigint[] = [];
+      const [count, answer] = await untilRefused(async () => {
+        opens.push((await calls.open(a, LINUX_O.RDONLY)).fh);
+      });
+      assert.equal(answer, 'ENFILE');
+      assert.ok(count >= most / 2 && count <= most, String(count));
+      assert.ok(openFdCount() - before <= most);
+      assert.equal(await outcome(calls.open(ROOT, 0, true)), 'ENFILE');
+      assert.equal(await outcome(calls.getattr(a)), 'ok');
+      for (const fh of opens) await calls.release(a, fh, {});
+      assert.equal(await outcome(calls.open(ROOT, 0, true)), 'ok');
+    }, limits);
+  });
+
+  it('are not all to be had by removing files', async () => {
+    await sharing(async (calls, folder) => {
+      const before = openFdCount();
+      const removed: number[] = [];
+      for (let i = 0; i < 4 * most; i++) {
+        writeFileSync(join(folder, `f${String(i)}`), 'x');
+        const node = await nodeOf(calls, `f${String(i)}`);
+        await calls.unlink(ROOT, `f${String(i)}`);
+        removed.push(node);
+      }
+      assert.ok(openFdCount() - before <= most);
+      // The first ones are known still, for the others there was no descriptor.
+      assert.equal(await outcome(calls.getattr(removed[0] as number)), 'ok');
+      assert.equal(await outcome(calls.getattr(removed.at(-1) as number)), 'ESTALE');
+      await calls.forget(removed.map((nodeId) => ({ nodeId, lookups: 1 })));
+      assert.equal(await outcome(calls.open(await nodeOf(calls, 'a'), LINUX_O.RDONLY)), 'ok');
+    }, limits);
+  });
+
+  it('are not all to be had by locks, and end with the file when nobody flushes', async (t) => {
+    await sharing(async (calls) => {
+      const a = await nodeOf(calls, 'a');
+      const { fh } = await calls.open(a, LINUX_O.RDWR);
+      const before = openFdCount();
+      const lock = { ...LOCK, type: LINUX_F.RDLCK, flock: false };
+      const [count, answer] = await untilRefused((i) =>
+        calls.setlk(a, fh, { ...lock, owner: BigInt(i) }),
+      );
+      if (count === 0 && answer === 'ENOSYS') {
+        t.skip('this host has no locks of a descriptor');
+        return;
+      }
+      assert.equal(answer, 'ENFILE');
+      assert.ok(count <= most && openFdCount() - before <= most);
+      await calls.release(a, fh, {});
+      assert.ok(openFdCount() <= before);
+      const again = await calls.open(a, LINUX_O.RDWR);
+      const other = { ...LOCK, owner: 5000n, flock: false };
+      assert.equal(await outcome(calls.setlk(a, again.fh, other)), 'ok');
+    }, limits);
+  });
+});
+
+describe('attributes whose names are not for the guest', () => {
+  it('are not there for it, and cannot be set', async () => {
+    const xattrMap = '/bad/all/user.secret/user.secret/ /unsupported/client/user.no// /ok/all///';
+    await sharing(
+      async (calls) => {
+        const a = await nodeOf(calls, 'a');
+        const value = Buffer.from('value');
+        assert.equal(await outcome(calls.setxattr(a, 'user.open', value, 0)), 'ok');
+        assert.equal(await outcome(calls.setxattr(a, 'user.secret', value, 0)), 'EPERM');
+        assert.equal(await outcome(calls.removexattr(a, 'user.secret')), 'EPERM');
+        assert.equal(await outcome(calls.getxattr(a, 'user.secret', 100)), 'ENODATA');
+        assert.equal(await outcome(calls.setxattr(a, 'user.no', value, 0)), 'EOPNOTSUPP');
+        assert.equal(await outcome(calls.getxattr(a, 'user.no', 100)), 'EOPNOTSUPP');
+        assert.equal(Buffer.from(await calls.listxattr(a, 100)).toString(), 'user.open\0');
+      },
+      { xattrMap },
+    );
   });
 });
 

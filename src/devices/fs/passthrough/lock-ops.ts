@@ -132,6 +132,13 @@ export class LockOps {
     for (const waiter of this.#waiters.filter((each) => each.request.handle === handle)) {
       this.#answer(waiter, -LINUX_E.BADF);
     }
+    // A guest flushes what it closes; if one does not, its locks end with the last handle.
+    if (this.#owners.size > 0 && this.#state.nodes.handles[handle.slot] === 1) {
+      const ofNode = `${String(handle.slot)}:`;
+      for (const owner of [...this.#owners.keys()]) {
+        if (owner.startsWith(ofNode)) this.#forgetOwner(owner);
+      }
+    }
     this.#retrySoon();
   }
 
@@ -146,6 +153,7 @@ export class LockOps {
     for (const waiter of [...this.#waiters]) this.#answer(waiter, -LINUX_E.INTR);
     for (const fd of this.#owners.values()) closeFd(fd);
     this.#owners.clear();
+    this.#state.lockFds = 0;
     this.#timer?.cancel();
     this.#timer = null;
   }
@@ -195,7 +203,10 @@ export class LockOps {
     const state = this.#state;
     let fd = state.openNode(handle.slot, FLAGS_WRITE);
     if (fd < 0) fd = state.openNode(handle.slot, FLAGS_READ);
-    if (fd >= 0) this.#owners.set(owner, fd);
+    if (fd >= 0) {
+      this.#owners.set(owner, fd);
+      state.lockFds++;
+    }
     return fd;
   }
 
@@ -203,6 +214,7 @@ export class LockOps {
     const fd = this.#owners.get(owner);
     if (fd === undefined) return;
     this.#owners.delete(owner);
+    this.#state.lockFds--;
     closeFd(fd);
     this.#retrySoon();
   }

@@ -53,7 +53,8 @@ export class XattrOps {
     const fd = this.#open(state, call);
     if (fd < 0) return fd;
     const name = this.#hostName(call);
-    if (name < 0) return name;
+    // A name that is not for the guest is one that the file does not have.
+    if (name < 0) return name === -LINUX_E.PERM ? -LINUX_E.NODATA : name;
     if (size === 0) return sizeAnswer(call, toLinux(getXattrFd(fd, name, 0, 0)));
     const room = Math.min(size, call.outBytesMax);
     return toLinux(getXattrFd(fd, name, call.outAddress, room));
