@@ -1,8 +1,8 @@
 /**
- * `npm run demo`: serves a disk by the command that users type, boots a small Linux on it in QEMU,
- * has that write and read, and shows that guest and host agree on every byte; then measures the
- * same disk without a virtual machine. Where there is no QEMU our own front-end takes the guest's
- * place.
+ * `npm run demo`: serves a disk and a folder by the commands that users type, boots a small Linux in
+ * QEMU on them, has that write and read, and shows that guest and host agree on every byte; then
+ * measures the same disk without a virtual machine. Where there is no QEMU our own front-end takes
+ * the guest's place.
  *
  * `npm run demo -- --install` installs what the guest needs (on Debian 12, as root).
  *
@@ -27,6 +27,7 @@ import { ensurePeers, findPeers, missingPeers } from '../test/peers/setup.ts';
 import type { Peers } from '../test/peers/setup.ts';
 import { BUILD } from '../test/support/repository.ts';
 import { benchmark } from './demo-bench.ts';
+import { SHARE_SCRIPT, TAG, compareShare, makeShare, useShare } from './demo-share.ts';
 
 const MIB = 2 ** 20;
 const IMAGE_MIB = 128;
@@ -54,7 +55,15 @@ speed() {
 }
 echo "@random=$(speed --rw=randread --bs=4k --iodepth=32 | cut -d';' -f8)"
 echo "@sequential=$(speed --rw=read --bs=1M --iodepth=4 | cut -d';' -f7)"
-`;
+${SHARE_SCRIPT}`;
+
+/** What is served, and where. */
+interface Places {
+  readonly image: string;
+  readonly diskSocket: string;
+  readonly share: string;
+  readonly shareSocket: string;
+}
 
 function say(line: string = ''): void {
   process.stdout.write(`${line}\n`);
@@ -92,34 +101,42 @@ function compare(who: string, wrote: string, read: string, onHost: string): void
   say('   All three agree.');
 }
 
-/** A Linux guest uses the disk. */
-async function useGuest(peers: Peers, folder: string, socketPath: string): Promise<void> {
+function showShare(who: string, heard: string, places: Places): void {
+  for (const line of compareShare(who, heard, places.share)) say(`   ${line}`);
+}
+
+/** A Linux guest uses the disk and the folder. */
+async function useGuest(peers: Peers, folder: string, places: Places): Promise<void> {
   const { version } = peers.qemu10;
-  say(`3. A small Linux boots in QEMU ${version}, and uses /dev/vda. (Some 15 seconds.)`);
+  say(`3. A small Linux boots in QEMU ${version}, and uses both. (Some 15 seconds.)`);
   const { values } = await runGuestOrThrow({
     peers,
     qemu: peers.qemu10,
     folder,
-    disks: [{ socketPath, queues: 1 }],
+    disks: [{ socketPath: places.diskSocket, queues: 1 }],
+    shares: [{ socketPath: places.shareSocket, tag: TAG }],
     script: GUEST_SCRIPT,
     memory: 'memfd',
   });
   const value = (key: string): string => values.get(key) ?? '';
   const sizeMib = (Number(value('sectors')) * 512) / MIB;
   say(`   /dev/vda has ${sizeMib} MiB, and its serial number is ${value('serial')}`);
-  compare('guest', value('wrote'), value('read'), imageSum(join(folder, 'disk.img')));
+  compare('guest', value('wrote'), value('read'), imageSum(places.image));
   const sequential = Number(value('sequential')) / 1024;
   say(
     `   fio in the guest: ${grouped(Number(value('random')))} reads of 4 KiB a second at depth 32,`,
   );
   say(`   ${grouped(sequential)} MiB/s in order. QEMU emulates the guest's processor here, which`);
   say('   is what limits this; what the disk can do comes next.');
+  say('4. The folder in the guest, and on this host:');
+  say(`   ${value('shared')}`);
+  showShare('guest', value('heard'), places);
 }
 
-/** Our own front-end uses the disk. */
-async function useFrontend(folder: string, socketPath: string): Promise<void> {
+/** Our own front-end uses the disk and the folder. */
+async function useFrontend(places: Places): Promise<void> {
   say('3. Our own front-end takes the place of a guest.');
-  const disk = await BlkClient.connect(socketPath, { connectWaitMs: CONNECT_WAIT_MS });
+  const disk = await BlkClient.connect(places.diskSocket, { connectWaitMs: CONNECT_WAIT_MS });
   try {
     const data = randomBytes(DATA_MIB * MIB);
     const back = new Uint8Array(data.length);
@@ -129,19 +146,20 @@ async function useFrontend(folder: string, socketPath: string): Promise<void> {
     const sum = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
     const serial = await disk.serial();
     say(`   the disk has ${disk.sizeBytes / MIB} MiB, and its serial number is ${serial}`);
-    compare('front-end', sum(data), sum(back), imageSum(join(folder, 'disk.img')));
+    compare('front-end', sum(data), sum(back), imageSum(places.image));
   } finally {
     await disk.close();
   }
+  say('4. The folder, by our own front-end and on this host:');
+  showShare('front-end', await useShare(places.shareSocket), places);
 }
 
-/** Starts the command; resolves when it listens. */
-async function startServer(image: string, socketPath: string): Promise<ChildProcess> {
-  const options = [image, '--socket-path', socketPath, '--serial', 'DEMO0001'];
-  say(`2. vhost-user blk ${options.join(' ')}`);
+/** Starts a command; resolves when it listens. */
+async function startServer(command: readonly string[]): Promise<ChildProcess> {
+  say(`   vhost-user ${command.join(' ')}`);
   const main = join(BUILD, 'src/cli/main.js');
   const log = ['--log-format', 'text'];
-  const server = spawn(process.execPath, [main, 'blk', ...options, ...log], {
+  const server = spawn(process.execPath, [main, ...command, ...log], {
     stdio: ['ignore', 'inherit', 'pipe'],
   });
   let output = '';
@@ -154,7 +172,6 @@ async function startServer(image: string, socketPath: string): Promise<ChildProc
       reject(new Error(`The server has ended:\n${output}`));
     });
   });
-  say('   It listens.');
   return server;
 }
 
@@ -168,26 +185,37 @@ async function stopServer(server: ChildProcess): Promise<void> {
 async function demo(folder: string): Promise<void> {
   const install = process.argv.includes('--install');
   const search = install ? await ensurePeers(say) : findPeers();
-  const image = join(folder, 'disk.img');
-  const socketPath = join(folder, 'disk.sock');
+  const places: Places = {
+    image: join(folder, 'disk.img'),
+    diskSocket: join(folder, 'disk.sock'),
+    share: join(folder, 'share'),
+    shareSocket: join(folder, 'fs.sock'),
+  };
+  const { image, diskSocket, share, shareSocket } = places;
   writeFileSync(image, '');
   truncateSync(image, IMAGE_MIB * MIB);
-  say(`1. An empty disk image of ${IMAGE_MIB} MiB: ${image}`);
-  const server = await startServer(image, socketPath);
+  makeShare(share);
+  say(`1. An empty disk image of ${IMAGE_MIB} MiB, ${image}, and a folder, ${share}`);
+  say('2. Two servers, as you would start them:');
+  const servers: ChildProcess[] = [];
   try {
+    const disk = ['blk', image, '--socket-path', diskSocket, '--serial', 'DEMO0001'];
+    servers.push(await startServer(disk));
+    servers.push(await startServer(['fs', share, '--socket-path', shareSocket]));
+    say('   They listen.');
     if (search.peers !== undefined) {
-      await useGuest(search.peers, folder, socketPath);
+      await useGuest(search.peers, folder, places);
     } else {
       say(`   No guest can be booted here: ${missingPeers(search)}.`);
       say('   (npm run demo -- --install does so on Debian 12, as root.)');
-      await useFrontend(folder, socketPath);
+      await useFrontend(places);
     }
-    say('4. The same server without a virtual machine, driven by our polling front-end:');
-    for (const line of await benchmark(socketPath)) say(`   ${line}`);
+    say('5. The disk without a virtual machine, driven by our polling front-end:');
+    for (const line of await benchmark(diskSocket)) say(`   ${line}`);
   } finally {
-    await stopServer(server);
+    for (const server of servers) await stopServer(server);
   }
-  say('5. The server ended by SIGTERM, in order. Next: README.md, "Quick start".');
+  say('6. The servers ended by SIGTERM, in order. Next: README.md, "Share a folder".');
 }
 
 const folder = mkdtempSync('/tmp/vhost-user-demo-');
