@@ -18,6 +18,8 @@ export { FuseCaller } from './fuse-caller.ts';
 export type { FuseOutcome, FuseRequest } from './fuse-caller.ts';
 export { FuseMount, MountError, fuseInput } from './fuse-mount.ts';
 export type { MountEntry, MountStat } from './fuse-mount.ts';
+export { FusePair } from './fuse-pair.ts';
+export type { FusePairOptions } from './fuse-pair.ts';
 export { HOSTILE_CHAINS } from './hostile-chains.ts';
 export type { HostileChain } from './hostile-chains.ts';
 export { HostileDriver } from './hostile-driver.ts';

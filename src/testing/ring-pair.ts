@@ -33,6 +33,8 @@ export interface RingPairOptions {
   readonly indirectMax?: number;
   /** Room for buffers beside the ring. */
   readonly dataBytes?: number;
+  /** Room for the buffers of a `mockDriver`, beside that; 64 KiB by default. */
+  readonly bufferBytes?: number;
   /** Both indices begin here, as if so many chains had gone through before. */
   readonly startIndex?: number;
   /**
@@ -77,11 +79,12 @@ export class RingPair {
 
   constructor(options: RingPairOptions) {
     const { size, features = 0n, indirectMax = 0, startIndex = 0, twoRegions = false } = options;
+    const { bufferBytes = PAGE_BYTES_MAX } = options;
     const layout = splitRingLayout(size, indirectMax);
     const page = PAGE_BYTES_MAX;
     this.#layout = layout;
     this.dataBytes = twoRegions ? 4 * page : (options.dataBytes ?? 4096);
-    this.shared = new SharedMemory(layout.totalBytes + this.dataBytes + page, PAIR_GPA);
+    this.shared = new SharedMemory(layout.totalBytes + this.dataBytes + bufferBytes, PAIR_GPA);
     const ring = this.shared.allocate(layout.totalBytes, 128);
     this.#ringRange = ring;
     this.dataGpa = this.shared.allocate(this.dataBytes, 64).gpa;

@@ -29,90 +29,31 @@ import {
   LINUX_F,
 } from '../../../fuse/index.ts';
 import {
-  RingPair,
+  FusePair,
   StubFileSystem,
   fuseAnswer,
   fuseInitRequest,
   fuseRequest,
   fuseStruct,
 } from '../../../testing/index.ts';
-import type { FuseAnswer, MockDriver } from '../../../testing/index.ts';
 import type { FuseOperations } from '../operations.ts';
-import { FuseServer } from './server.ts';
-import type { ReaddirPlus } from './init.ts';
 
-/** A server between a ring and a file system. */
-class Bench {
-  readonly pair = new RingPair({ size: 64, dataBytes: 4 * 1024 * 1024 });
-  readonly driver: MockDriver = this.pair.mockDriver();
-  readonly counters = new Float64Array(COUNTER.LENGTH);
-  readonly lines: string[] = [];
-  readonly server: FuseServer;
-
-  constructor(operations: FuseOperations, readdirPlus: ReaddirPlus = 'auto', callCount = 64) {
-    this.server = new FuseServer({
-      operations,
-      counters: this.counters,
-      callCount,
-      readdirPlus,
-      log: (_level, text) => this.lines.push(text),
-    });
-  }
-
-  /** Sends a chain of these buffers, and lets the server take it. */
-  send(readable: readonly Uint8Array[], writable: readonly number[]): number {
-    const token = this.driver.submit(readable, writable);
-    this.driver.publish();
-    for (let chain = this.pair.device.pop(); chain !== null; chain = this.pair.device.pop()) {
-      this.server.handle(this.pair.device, chain);
-    }
-    return token;
-  }
-
-  /** What came back since, by token. */
-  taken(): Map<number, { readonly usedBytes: number; readonly written: Uint8Array }> {
-    this.pair.device.publish();
-    return new Map(this.driver.completed().map((each) => [each.token, each]));
-  }
-
-  /** Sends a request, which is answered at once, with so much room for the answer's body. */
-  ask(request: Uint8Array, roomBytes = 4096): FuseAnswer {
-    return this.askChain([request.subarray(0, 40), request.subarray(40)], [16, roomBytes]);
-  }
-
-  /** The same with buffers as they are given. */
-  askChain(readable: readonly Uint8Array[], writable: readonly number[]): FuseAnswer {
-    const token = this.send(
-      readable.filter(({ length }) => length > 0),
-      writable.filter((length) => length > 0),
-    );
-    const done = this.taken().get(token);
-    assert.ok(done !== undefined, 'the request was answered at once');
-    return fuseAnswer(done.written, done.usedBytes);
-  }
-
-  close(): void {
-    this.server.close();
-    this.pair.close();
-  }
+/** A pair whose guest has mounted already. */
+function mounted(operations: FuseOperations = new StubFileSystem()): FusePair {
+  const pair = new FusePair(operations);
+  pair.mount();
+  return pair;
 }
 
-/** A bench whose guest has mounted already. */
-function mounted(operations: FuseOperations = new StubFileSystem()): Bench {
-  const bench = new Bench(operations);
-  assert.equal(bench.ask(fuseInitRequest()).errno, 0);
-  return bench;
-}
-
-/** Lets a body use a mounted bench. */
-function withBench(body: (bench: Bench, fs: StubFileSystem) => void): void {
+/** Lets a body use a mounted pair. */
+function withPair(body: (pair: FusePair, fs: StubFileSystem) => void): void {
   const fs = new StubFileSystem();
-  const bench = mounted(fs);
+  const pair = mounted(fs);
   try {
-    body(bench, fs);
-    assert.equal(bench.pair.device.inFlight, 0, 'no chain is left behind');
+    body(pair, fs);
+    assert.equal(pair.ring.device.inFlight, 0, 'no chain is left behind');
   } finally {
-    bench.close();
+    pair.close();
   }
 }
 
@@ -122,10 +63,10 @@ function u64(view: DataView, at: number): number {
 
 describe('FUSE_INIT', () => {
   it('agrees on what both have, and on nothing else', () => {
-    withBench((bench, fs) => {
+    withPair((pair, fs) => {
       const offered = FUSE_INIT.BIG_WRITES | FUSE_INIT.MAX_PAGES | FUSE_INIT.POSIX_LOCKS;
       const flags = offered | FUSE_INIT.WRITEBACK_CACHE;
-      const { errno, view, body } = bench.ask(fuseInitRequest({ flags, minor: 31 }));
+      const { errno, view, body } = pair.ask(fuseInitRequest({ flags, minor: 31 }));
       assert.equal(errno, 0);
       assert.equal(body.length, FUSE_INIT_OUT.SIZE);
       assert.equal(view.getUint32(FUSE_INIT_OUT.major, true), 7);
@@ -142,52 +83,52 @@ describe('FUSE_INIT', () => {
   it('never agrees on a flag that it does not know', () => {
     const fs = new StubFileSystem();
     fs.abilities = { flags: 0xffff_ffff, flags2: 0xffff_ffff, timeGranularityNs: 1 };
-    const bench = new Bench(fs);
-    const { view } = bench.ask(fuseInitRequest({ flags: 0xffff_ffff, flags2: 0xffff_ffff }));
+    const pair = new FusePair(fs);
+    const { view } = pair.ask(fuseInitRequest({ flags: 0xffff_ffff, flags2: 0xffff_ffff }));
     const flags = view.getUint32(FUSE_INIT_OUT.flags, true);
     assert.equal(flags & FUSE_INIT.MAP_ALIGNMENT, 0, 'there is no DAX window');
     assert.equal(flags & FUSE_INIT.DO_READDIRPLUS, 0, 'the stub has no readdirplus');
-    bench.close();
+    pair.close();
   });
 
   it('takes the short arguments of kernels before 7.36', () => {
-    withBench((bench) => {
-      const { errno } = bench.ask(fuseInitRequest({ argumentBytes: 16, flags: 0x20, minor: 31 }));
+    withPair((pair) => {
+      const { errno } = pair.ask(fuseInitRequest({ argumentBytes: 16, flags: 0x20, minor: 31 }));
       assert.equal(errno, 0);
     });
   });
 
   it('answers a newer major version with its own, and waits for another INIT', () => {
-    const bench = new Bench(new StubFileSystem());
-    const { errno, view } = bench.ask(fuseInitRequest({ major: 8 }));
+    const pair = new FusePair(new StubFileSystem());
+    const { errno, view } = pair.ask(fuseInitRequest({ major: 8 }));
     assert.deepEqual([errno, view.getUint32(0, true)], [0, 7]);
     const getattr = fuseRequest(FUSE_OPCODE.GETATTR, [fuseStruct(FUSE_GETATTR_IN)]);
-    assert.equal(bench.ask(getattr).errno, LINUX_E.IO, 'nothing is mounted yet');
-    assert.equal(bench.ask(fuseInitRequest()).errno, 0);
-    assert.equal(bench.ask(getattr).errno, 0);
-    bench.close();
+    assert.equal(pair.ask(getattr).errno, LINUX_E.IO, 'nothing is mounted yet');
+    assert.equal(pair.ask(fuseInitRequest()).errno, 0);
+    assert.equal(pair.ask(getattr).errno, 0);
+    pair.close();
   });
 
   it('refuses versions that virtio-fs never had', () => {
-    const bench = new Bench(new StubFileSystem());
-    assert.equal(bench.ask(fuseInitRequest({ major: 6 })).errno, LINUX_E.PROTO);
-    assert.equal(bench.ask(fuseInitRequest({ minor: 26 })).errno, LINUX_E.PROTO);
-    bench.close();
+    const pair = new FusePair(new StubFileSystem());
+    assert.equal(pair.ask(fuseInitRequest({ major: 6 })).errno, LINUX_E.PROTO);
+    assert.equal(pair.ask(fuseInitRequest({ minor: 26 })).errno, LINUX_E.PROTO);
+    pair.close();
   });
 
   it('begins anew when a guest mounts twice, as after a reboot', () => {
-    withBench((bench, fs) => {
-      assert.equal(bench.ask(fuseInitRequest()).errno, 0);
+    withPair((pair, fs) => {
+      assert.equal(pair.ask(fuseInitRequest()).errno, 0);
       assert.deepEqual(fs.events, ['init', 'destroy', 'init']);
     });
   });
 
   it('ends the session with DESTROY, after which requests fail until the next INIT', () => {
-    withBench((bench, fs) => {
-      assert.equal(bench.ask(fuseRequest(FUSE_OPCODE.DESTROY)).errno, 0);
+    withPair((pair, fs) => {
+      assert.equal(pair.ask(fuseRequest(FUSE_OPCODE.DESTROY)).errno, 0);
       assert.deepEqual(fs.events, ['init', 'destroy']);
-      assert.equal(bench.ask(fuseRequest(FUSE_OPCODE.LOOKUP, ['a'])).errno, LINUX_E.IO);
-      assert.equal(bench.ask(fuseRequest(FUSE_OPCODE.DESTROY)).errno, 0);
+      assert.equal(pair.ask(fuseRequest(FUSE_OPCODE.LOOKUP, ['a'])).errno, LINUX_E.IO);
+      assert.equal(pair.ask(fuseRequest(FUSE_OPCODE.DESTROY)).errno, 0);
       assert.deepEqual(fs.events, ['init', 'destroy'], 'there was nothing to destroy');
     });
   });
@@ -195,38 +136,38 @@ describe('FUSE_INIT', () => {
 
 describe('a FUSE server', () => {
   it('looks up, stats, opens, writes, reads and renames', () => {
-    withBench((bench, fs) => {
+    withPair((pair, fs) => {
       const create = fuseRequest(FUSE_OPCODE.CREATE, [
         fuseStruct(FUSE_CREATE_IN, { mode: 0o644 }),
         'hello',
       ]);
-      const created = bench.ask(create);
+      const created = pair.ask(create);
       assert.equal(created.errno, 0);
       const nodeId = u64(created.view, FUSE_ENTRY_OUT.nodeid);
       const fh = u64(created.view, FUSE_ENTRY_OUT.SIZE);
       const data = Buffer.from('the quick brown fox');
       const write = fuseStruct(FUSE_WRITE_IN, { fh, offset: 5, size: data.length });
-      const wrote = bench.ask(fuseRequest(FUSE_OPCODE.WRITE, [write, data], { nodeId }));
+      const wrote = pair.ask(fuseRequest(FUSE_OPCODE.WRITE, [write, data], { nodeId }));
       assert.deepEqual([wrote.errno, wrote.view.getUint32(0, true)], [0, data.length]);
       const read = fuseStruct(FUSE_READ_IN, { fh, offset: 9, size: 5 });
-      const got = bench.ask(fuseRequest(FUSE_OPCODE.READ, [read], { nodeId }));
+      const got = pair.ask(fuseRequest(FUSE_OPCODE.READ, [read], { nodeId }));
       assert.equal(Buffer.from(got.body).toString(), 'quick');
-      const attr = bench.ask(
+      const attr = pair.ask(
         fuseRequest(FUSE_OPCODE.GETATTR, [fuseStruct(FUSE_GETATTR_IN)], { nodeId }),
       );
       assert.equal(u64(attr.view, FUSE_ATTR_OUT.attr + FUSE_ATTR.size), 5 + data.length);
       const cut = fuseStruct(FUSE_SETATTR_IN, { valid: FATTR.SIZE, size: 7 });
-      assert.equal(bench.ask(fuseRequest(FUSE_OPCODE.SETATTR, [cut], { nodeId })).errno, 0);
+      assert.equal(pair.ask(fuseRequest(FUSE_OPCODE.SETATTR, [cut], { nodeId })).errno, 0);
       assert.equal(fs.nodes.get(nodeId)?.data.length, 7);
       const rename = fuseStruct(FUSE_RENAME_IN, { newdir: 1 });
       const renamed = fuseRequest(FUSE_OPCODE.RENAME, [rename, 'hello', 'world']);
-      assert.equal(bench.ask(renamed).errno, 0);
-      const lookup = bench.ask(fuseRequest(FUSE_OPCODE.LOOKUP, ['world'], { unique: 77 }));
+      assert.equal(pair.ask(renamed).errno, 0);
+      const lookup = pair.ask(fuseRequest(FUSE_OPCODE.LOOKUP, ['world'], { unique: 77 }));
       assert.equal(u64(lookup.view, FUSE_ENTRY_OUT.nodeid), nodeId);
       assert.equal(lookup.unique, 77n);
-      assert.equal(bench.counters[COUNTER.bytesRead], 5);
-      assert.equal(bench.counters[COUNTER.bytesWritten], data.length);
-      assert.equal(bench.counters[COUNTER.guestFaults], 0);
+      assert.equal(pair.counters[COUNTER.bytesRead], 5);
+      assert.equal(pair.counters[COUNTER.bytesWritten], data.length);
+      assert.equal(pair.counters[COUNTER.guestFaults], 0);
     });
   });
 
@@ -237,36 +178,36 @@ describe('a FUSE server', () => {
       seen.push([newDir, flags, call.nameBytes, call.secondBytes]);
       return 0;
     };
-    const bench = mounted(fs);
+    const pair = mounted(fs);
     const rename2 = fuseStruct(FUSE_RENAME2_IN, { newdir: 3, flags: 1 });
-    bench.ask(fuseRequest(FUSE_OPCODE.RENAME2, [rename2, 'a', 'bcd']));
+    pair.ask(fuseRequest(FUSE_OPCODE.RENAME2, [rename2, 'a', 'bcd']));
     const rename = fuseStruct(FUSE_RENAME_IN, { newdir: 4 });
-    bench.ask(fuseRequest(FUSE_OPCODE.RENAME, [rename, 'ab', 'c']));
+    pair.ask(fuseRequest(FUSE_OPCODE.RENAME, [rename, 'ab', 'c']));
     const wide = fuseStruct(FUSE_RENAME_IN, { newdir: 2n ** 53n });
-    const refused = bench.ask(fuseRequest(FUSE_OPCODE.RENAME, [wide, 'ab', 'c']));
+    const refused = pair.ask(fuseRequest(FUSE_OPCODE.RENAME, [wide, 'ab', 'c']));
     assert.equal(refused.errno, LINUX_E.INVAL);
     assert.deepEqual(seen, [
       [3, 1, 1, 3],
       [4, 0, 2, 1],
     ]);
-    bench.close();
+    pair.close();
   });
 
   it('serves a request whatever buffers it comes in', () => {
-    withBench((bench, fs) => {
+    withPair((pair, fs) => {
       const node = fs.addFile('file', Buffer.from('0123456789abcdef'));
-      const opened = bench.ask(
+      const opened = pair.ask(
         fuseRequest(FUSE_OPCODE.OPEN, [fuseStruct(FUSE_OPEN_IN)], { nodeId: node.id }),
       );
       const fh = u64(opened.view, 0);
       const read = fuseStruct(FUSE_READ_IN, { fh, offset: 1, size: 12 });
       const request = fuseRequest(FUSE_OPCODE.READ, [read]);
       for (let cut = 1; cut < request.length; cut++) {
-        const { body } = bench.askChain([request.subarray(0, cut), request.subarray(cut)], [28]);
+        const { body } = pair.askChain([request.subarray(0, cut), request.subarray(cut)], [28]);
         assert.equal(Buffer.from(body).toString(), '123456789abc', `cut at ${String(cut)}`);
       }
       for (let cut = 1; cut < 28; cut++) {
-        const { body } = bench.askChain([request], [cut, 28 - cut]);
+        const { body } = pair.askChain([request], [cut, 28 - cut]);
         assert.equal(Buffer.from(body).toString(), '123456789abc', `room cut at ${String(cut)}`);
       }
       const data = Buffer.from('data');
@@ -275,54 +216,54 @@ describe('a FUSE server', () => {
       for (let cut = 1; cut < writing.length; cut++) {
         node.data.fill(0);
         const parts = [writing.subarray(0, cut), writing.subarray(cut)];
-        assert.equal(bench.askChain(parts, [24]).errno, 0);
+        assert.equal(pair.askChain(parts, [24]).errno, 0);
         assert.equal(Buffer.from(node.data.subarray(0, 4)).toString(), 'data');
       }
       const bytes = [...request].map((byte) => Uint8Array.of(byte)).slice(0, 32);
-      const { errno } = bench.askChain([...bytes, request.subarray(32)], [7, 9, 12]);
+      const { errno } = pair.askChain([...bytes, request.subarray(32)], [7, 9, 12]);
       assert.equal(errno, 0);
     });
   });
 
   it('reads no more than it was asked for, and than there is room for', () => {
-    withBench((bench, fs) => {
+    withPair((pair, fs) => {
       const node = fs.addFile('file', new Uint8Array(100).fill(7));
       const open = fuseRequest(FUSE_OPCODE.OPEN, [fuseStruct(FUSE_OPEN_IN)], { nodeId: node.id });
-      const fh = u64(bench.ask(open).view, 0);
+      const fh = u64(pair.ask(open).view, 0);
       const read = (size: number): Uint8Array =>
         fuseRequest(FUSE_OPCODE.READ, [fuseStruct(FUSE_READ_IN, { fh, size })]);
-      assert.equal(bench.ask(read(10), 50).body.length, 10);
-      assert.equal(bench.ask(read(50), 10).body.length, 10);
-      assert.equal(bench.ask(read(0), 10).body.length, 0);
-      assert.equal(bench.ask(read(10), 0).body.length, 0);
-      assert.equal(bench.ask(read(0xffff_ffff), 200).body.length, 100);
+      assert.equal(pair.ask(read(10), 50).body.length, 10);
+      assert.equal(pair.ask(read(50), 10).body.length, 10);
+      assert.equal(pair.ask(read(0), 10).body.length, 0);
+      assert.equal(pair.ask(read(10), 0).body.length, 0);
+      assert.equal(pair.ask(read(0xffff_ffff), 200).body.length, 100);
     });
   });
 
   it('counts what the guest forgets, one by one and in batches', () => {
-    withBench((bench, fs) => {
+    withPair((pair, fs) => {
       const nodes = [fs.addFile('a', new Uint8Array(0)), fs.addFile('b', new Uint8Array(0))];
       for (const name of ['a', 'a', 'a', 'b', 'b']) {
-        bench.ask(fuseRequest(FUSE_OPCODE.LOOKUP, [name]));
+        pair.ask(fuseRequest(FUSE_OPCODE.LOOKUP, [name]));
       }
       const nodeId = nodes[0]?.id ?? 0;
       const one = fuseStruct(FUSE_FORGET_IN, { nlookup: 1 });
-      bench.send([fuseRequest(FUSE_OPCODE.FORGET, [one], { nodeId })], []);
+      pair.send([fuseRequest(FUSE_OPCODE.FORGET, [one], { nodeId })], []);
       assert.deepEqual(
-        [...bench.taken().values()].map((each) => each.usedBytes),
+        [...pair.taken().values()].map((each) => each.usedBytes),
         [0],
       );
       const batch = new BigUint64Array([2n, BigInt(nodeId), 2n, BigInt(nodes[1]?.id ?? 0), 1n]);
-      bench.send([fuseRequest(FUSE_OPCODE.BATCH_FORGET, [new Uint8Array(batch.buffer)])], []);
+      pair.send([fuseRequest(FUSE_OPCODE.BATCH_FORGET, [new Uint8Array(batch.buffer)])], []);
       assert.deepEqual(
-        [...bench.taken().values()].map((each) => each.usedBytes),
+        [...pair.taken().values()].map((each) => each.usedBytes),
         [0],
       );
       assert.deepEqual(
         nodes.map((node) => node.lookups),
         [0, 1],
       );
-      assert.equal(bench.counters[COUNTER.guestFaults], 0);
+      assert.equal(pair.counters[COUNTER.guestFaults], 0);
     });
   });
 });
@@ -335,14 +276,14 @@ describe('a request whose answer comes later', () => {
   };
 
   it('is answered when the file system finishes it', () => {
-    withBench((bench) => {
-      assert.equal(bench.ask(lock(1, LINUX_F.WRLCK, 2)).errno, 0);
-      assert.equal(bench.ask(lock(2, LINUX_F.WRLCK, 4, false)).errno, LINUX_E.AGAIN);
-      const waiting = bench.send([lock(2, LINUX_F.WRLCK, 6)], [16]);
-      assert.equal(bench.taken().size, 0);
-      assert.equal(bench.server.pendingCount, 1);
-      const unlock = bench.send([lock(1, LINUX_F.UNLCK, 8)], [16]);
-      const taken = bench.taken();
+    withPair((pair) => {
+      assert.equal(pair.ask(lock(1, LINUX_F.WRLCK, 2)).errno, 0);
+      assert.equal(pair.ask(lock(2, LINUX_F.WRLCK, 4, false)).errno, LINUX_E.AGAIN);
+      const waiting = pair.send([lock(2, LINUX_F.WRLCK, 6)], [16]);
+      assert.equal(pair.taken().size, 0);
+      assert.equal(pair.server.pendingCount, 1);
+      const unlock = pair.send([lock(1, LINUX_F.UNLCK, 8)], [16]);
+      const taken = pair.taken();
       const answers = [waiting, unlock].map((token) => {
         const done = taken.get(token);
         assert.ok(done !== undefined);
@@ -355,35 +296,35 @@ describe('a request whose answer comes later', () => {
           [0, 8n],
         ],
       );
-      assert.equal(bench.server.pendingCount, 0);
+      assert.equal(pair.server.pendingCount, 0);
     });
   });
 
   it('is given up by INTERRUPT', () => {
-    withBench((bench, fs) => {
-      bench.ask(lock(1, LINUX_F.WRLCK, 2));
-      const token = bench.send([lock(2, LINUX_F.WRLCK, 6)], [16]);
+    withPair((pair, fs) => {
+      pair.ask(lock(1, LINUX_F.WRLCK, 2));
+      const token = pair.send([lock(2, LINUX_F.WRLCK, 6)], [16]);
       const interrupt = fuseRequest(FUSE_OPCODE.INTERRUPT, [
         fuseStruct(FUSE_INTERRUPT_IN, { unique: 6 }),
       ]);
-      bench.send([interrupt], []);
-      const done = bench.taken().get(token);
+      pair.send([interrupt], []);
+      const done = pair.taken().get(token);
       assert.ok(done !== undefined);
       assert.equal(fuseAnswer(done.written, done.usedBytes).errno, LINUX_E.INTR);
-      assert.equal(bench.ask(interrupt).errno, 0, 'with room for an answer it has one');
+      assert.equal(pair.ask(interrupt).errno, 0, 'with room for an answer it has one');
       assert.deepEqual(fs.events, ['init', 'interrupt 6', 'interrupt 6']);
     });
   });
 
   it('is given up when its queue is stopped', () => {
-    withBench((bench) => {
-      bench.ask(lock(1, LINUX_F.WRLCK, 2));
-      bench.send([lock(2, LINUX_F.WRLCK, 6)], [16]);
-      bench.send([lock(3, LINUX_F.WRLCK, 8)], [16]);
-      assert.equal(bench.server.pendingCount, 2);
-      bench.server.interruptQueue(bench.pair.device);
-      assert.equal(bench.server.pendingCount, 0);
-      assert.equal(bench.taken().size, 2);
+    withPair((pair) => {
+      pair.ask(lock(1, LINUX_F.WRLCK, 2));
+      pair.send([lock(2, LINUX_F.WRLCK, 6)], [16]);
+      pair.send([lock(3, LINUX_F.WRLCK, 8)], [16]);
+      assert.equal(pair.server.pendingCount, 2);
+      pair.server.interruptQueue(pair.ring.device);
+      assert.equal(pair.server.pendingCount, 0);
+      assert.equal(pair.taken().size, 2);
     });
   });
 
@@ -397,17 +338,17 @@ describe('a request whose answer comes later', () => {
         pending.push(unique);
       },
     });
-    const bench = mounted(operations);
-    bench.ask(lock(1, LINUX_F.WRLCK, 2));
-    const waiting = bench.send([lock(2, LINUX_F.WRLCK, 6)], [16]);
-    const init = bench.send([fuseInitRequest()], [16, 64]);
-    assert.deepEqual([bench.taken().size, bench.server.full, interrupts], [0, true, 1]);
+    const pair = mounted(operations);
+    pair.ask(lock(1, LINUX_F.WRLCK, 2));
+    const waiting = pair.send([lock(2, LINUX_F.WRLCK, 6)], [16]);
+    const init = pair.send([fuseInitRequest()], [16, 64]);
+    assert.deepEqual([pair.taken().size, pair.server.full, interrupts], [0, true, 1]);
     assert.deepEqual(fs.events, ['init'], 'the old session goes on until then');
     StubFileSystem.prototype.interrupt.call(fs, pending[0] ?? 0);
-    assert.deepEqual([...bench.taken().keys()], [waiting, init]);
+    assert.deepEqual([...pair.taken().keys()], [waiting, init]);
     assert.deepEqual(fs.events, ['init', 'interrupt 6', 'destroy', 'init']);
-    assert.equal(bench.server.full, false);
-    bench.close();
+    assert.equal(pair.server.full, false);
+    pair.close();
   });
 
   it('is answered over the head of a file system that never does, and may come too late', () => {
@@ -417,31 +358,31 @@ describe('a request whose answer comes later', () => {
       held.push(call);
       return -0x7fff_ffff; // PENDING
     };
-    const bench = mounted(fs);
+    const pair = mounted(fs);
     const request = fuseRequest(FUSE_OPCODE.READ, [fuseStruct(FUSE_READ_IN, { size: 8 })]);
-    const token = bench.send([request], [16, 8]);
-    bench.server.abandonPending();
-    const done = bench.taken().get(token);
+    const token = pair.send([request], [16, 8]);
+    pair.server.abandonPending();
+    const done = pair.taken().get(token);
     assert.ok(done !== undefined);
     assert.equal(fuseAnswer(done.written, done.usedBytes).errno, LINUX_E.INTR);
     assert.equal(held[0]?.putData(new Uint8Array(8)), 0, 'its buffers are the guest’s again');
     for (const call of held) call.finish(8);
-    assert.equal(bench.taken().size, 0);
-    bench.close();
+    assert.equal(pair.taken().size, 0);
+    pair.close();
   });
 
   it('takes no more than there is room for, and goes on afterwards', () => {
     const fs = new StubFileSystem();
-    const bench = new Bench(fs, 'auto', 2);
-    bench.ask(fuseInitRequest());
-    bench.ask(lock(1, LINUX_F.WRLCK, 2));
-    bench.send([lock(2, LINUX_F.WRLCK, 4)], [16]);
-    assert.equal(bench.server.full, false);
-    bench.send([lock(3, LINUX_F.WRLCK, 6)], [16]);
-    assert.equal(bench.server.full, true);
-    bench.server.interruptQueue(bench.pair.device);
-    assert.equal(bench.server.full, false);
-    bench.close();
+    const pair = new FusePair(fs, { callCount: 2 });
+    pair.ask(fuseInitRequest());
+    pair.ask(lock(1, LINUX_F.WRLCK, 2));
+    pair.send([lock(2, LINUX_F.WRLCK, 4)], [16]);
+    assert.equal(pair.server.full, false);
+    pair.send([lock(3, LINUX_F.WRLCK, 6)], [16]);
+    assert.equal(pair.server.full, true);
+    pair.server.interruptQueue(pair.ring.device);
+    assert.equal(pair.server.full, false);
+    pair.close();
   });
 
   it('may be finished while its method still runs', () => {
@@ -450,10 +391,10 @@ describe('a request whose answer comes later', () => {
       call?.finish(0);
       return -0x7fff_ffff;
     };
-    const bench = mounted(fs);
+    const pair = mounted(fs);
     const request = fuseRequest(FUSE_OPCODE.FLUSH, [new Uint8Array(24)]);
-    assert.equal(bench.ask(request).errno, 0);
-    assert.equal(bench.server.pendingCount, 0);
-    bench.close();
+    assert.equal(pair.ask(request).errno, 0);
+    assert.equal(pair.server.pendingCount, 0);
+    pair.close();
   });
 });
