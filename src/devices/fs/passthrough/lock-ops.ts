@@ -32,6 +32,8 @@ import type { FuseCall } from '../operations.ts';
 import { toLinux } from './folder-state.ts';
 import type { FolderState } from './folder-state.ts';
 import type { Handle } from './handles.ts';
+import { LockTable } from '../tree/lock-table.ts';
+import type { Lock } from '../tree/lock-table.ts';
 import { getU64, setU53 } from './owners.ts';
 
 const RETRY_MS_FIRST = 2;
@@ -41,18 +43,24 @@ const OWNERS_MAX = 4096;
 const WAITERS_MAX = 4096;
 const FLAGS_WRITE = hostOpenFlags(LINUX_O.RDWR | LINUX_O.NONBLOCK);
 const FLAGS_READ = hostOpenFlags(LINUX_O.RDONLY | LINUX_O.NONBLOCK);
+/** By `LINUX_F`. */
+const FLOCK_OPS = [LOCK_OP.SHARED, LOCK_OP.EXCLUSIVE, LOCK_OP.UNLOCK] as const;
 /** The `end` of a lock to the end of the file, however long that gets: 2^63 - 1, or near it. */
 const END_OF_FILE = Number.MAX_SAFE_INTEGER;
 
-/** One request for a lock, in plain numbers. */
+/** One request for a lock. */
 interface LockRequest {
   readonly handle: Handle;
   readonly owner: string;
-  readonly isFlock: boolean;
-  readonly type: number;
-  readonly start: number;
-  /** 0: to the end of the file. */
-  readonly length: number;
+  readonly lock: Lock;
+}
+
+/** A POSIX owner: what the host knows him by, and what the guest does. */
+interface Owner {
+  readonly fd: number;
+  readonly slot: number;
+  readonly low: number;
+  readonly high: number;
 }
 
 interface Waiter {
@@ -66,7 +74,9 @@ export class LockOps {
   readonly #state: FolderState;
   readonly #reactor: Reactor;
   /** POSIX locks belong to an owner, and on the host to a descriptor: one for each owner. */
-  readonly #owners = new Map<string, number>();
+  readonly #owners = new Map<string, Owner>();
+  /** The guest's POSIX locks once more: the host does not know which process has one. */
+  readonly #table = new LockTable();
   #waiters: Waiter[] = [];
   #timer: ReactorTimer | null = null;
   #retryMs = RETRY_MS_FIRST;
@@ -86,23 +96,19 @@ export class LockOps {
   get(call: FuseCall): number {
     const request = this.#request(call);
     if (typeof request === 'number') return request;
+    const { lock, handle } = request;
+    const own = this.#table.conflict(handle.slot, lock);
+    if (own !== null) return lockAnswer(call, own.type, own.start, own.end, own.pid);
     const fd = this.#ownerFd(request);
     if (fd < 0) return fd;
     const found = this.#found;
-    found.type = request.type;
-    found.start = request.start;
-    found.len = request.length;
+    found.type = lock.type;
+    found.start = lock.start;
+    found.len = lengthOf(lock);
     const result = toLinux(ofdGetLock(fd, found));
     if (result < 0) return result;
-    const { out } = call;
-    const lk = FUSE_LK_OUT.lk;
-    setU53(out, lk + FUSE_FILE_LOCK.start, found.start);
-    if (found.len > 0) setU53(out, lk + FUSE_FILE_LOCK.end, found.start + found.len - 1);
-    else setOffsetMax(out, lk + FUSE_FILE_LOCK.end);
-    out.setUint32(lk + FUSE_FILE_LOCK.type, found.type, true);
-    // The host knows a process of its own, or none; neither is one of the guest's.
-    out.setUint32(lk + FUSE_FILE_LOCK.pid, 0, true);
-    return FUSE_LK_OUT.SIZE;
+    const end = found.len === 0 ? Infinity : found.start + found.len - 1;
+    return lockAnswer(call, found.type, found.start, end, 0); // no process of the guest's
   }
 
   /** SETLK and SETLKW. */
@@ -110,7 +116,7 @@ export class LockOps {
     const request = this.#request(call);
     if (typeof request === 'number') return request;
     const result = this.#try(request);
-    if (request.type === LINUX_F.UNLCK && result >= 0) this.#retrySoon();
+    if (request.lock.type === LINUX_F.UNLCK && result >= 0) this.#retrySoon();
     if (result !== -LINUX_E.AGAIN || !wait) return result;
     if (this.#waiters.length >= WAITERS_MAX) return -LINUX_E.NOLCK;
     this.#waiters.push({ call, unique: call.unique, request });
@@ -123,7 +129,9 @@ export class LockOps {
     const { input } = call;
     const handle = this.#state.handles.file(getU64(input, FUSE_FLUSH_IN.fh));
     if (handle === undefined) return -LINUX_E.BADF;
-    this.#forgetOwner(ownerKey(handle.slot, input, FUSE_FLUSH_IN.lockOwner));
+    const low = input.getUint32(FUSE_FLUSH_IN.lockOwner, true);
+    const high = input.getUint32(FUSE_FLUSH_IN.lockOwner + 4, true);
+    if (this.#owners.size > 0) this.#forgetOwner(ownerKey(handle.slot, low, high));
     return 0;
   }
 
@@ -151,8 +159,9 @@ export class LockOps {
   /** Gives up all locks, and answers who waits. */
   clear(): void {
     for (const waiter of [...this.#waiters]) this.#answer(waiter, -LINUX_E.INTR);
-    for (const fd of this.#owners.values()) closeFd(fd);
+    for (const { fd } of this.#owners.values()) closeFd(fd);
     this.#owners.clear();
+    this.#table.clear();
     this.#state.lockFds = 0;
     this.#timer?.cancel();
     this.#timer = null;
@@ -168,54 +177,59 @@ export class LockOps {
     if (type > LINUX_F.UNLCK || end < start) return -LINUX_E.INVAL;
     if (start >= END_OF_FILE) return -LINUX_E.OVERFLOW;
     const isFlock = (input.getUint32(FUSE_LK_IN.lkFlags, true) & FUSE_LK_FLOCK) !== 0;
-    const owner = ownerKey(handle.slot, input, FUSE_LK_IN.owner);
-    return {
-      handle,
-      owner,
+    const lock: Lock = {
       isFlock,
+      ownerLow: input.getUint32(FUSE_LK_IN.owner, true),
+      ownerHigh: input.getUint32(FUSE_LK_IN.owner + 4, true),
+      pid: input.getUint32(FUSE_LK_IN.lk + FUSE_FILE_LOCK.pid, true),
       type,
       start,
-      length: end >= END_OF_FILE ? 0 : end - start + 1,
+      end: end >= END_OF_FILE ? Infinity : end,
     };
+    return { handle, owner: ownerKey(handle.slot, lock.ownerLow, lock.ownerHigh), lock };
   }
 
   #try(request: LockRequest): number {
-    const { handle, isFlock, type, start, length, owner } = request;
-    if (isFlock) {
-      const operation =
-        type === LINUX_F.RDLCK
-          ? LOCK_OP.SHARED
-          : type === LINUX_F.WRLCK
-            ? LOCK_OP.EXCLUSIVE
-            : LOCK_OP.UNLOCK;
-      return again(toLinux(flockFd(handle.fd, operation | LOCK_OP.NO_WAIT)));
+    const { handle, lock, owner } = request;
+    const { type } = lock;
+    if (lock.isFlock) {
+      const operation = (FLOCK_OPS[type] as number) | LOCK_OP.NO_WAIT;
+      return again(toLinux(flockFd(handle.fd, operation)));
     }
     if (type === LINUX_F.UNLCK && !this.#owners.has(owner)) return 0;
     const fd = this.#ownerFd(request);
-    return fd < 0 ? fd : again(toLinux(ofdLock(fd, type, start, length)));
+    if (fd < 0) return fd;
+    const result = again(toLinux(ofdLock(fd, type, lock.start, lengthOf(lock))));
+    if (result < 0) return result;
+    const kept = this.#table.set(handle.slot, lock);
+    // Beyond what the table holds there is nobody to be asked about, and so no lock.
+    if (kept < 0) ofdLock(fd, LINUX_F.UNLCK, lock.start, lengthOf(lock));
+    return kept;
   }
 
   #ownerFd(request: LockRequest): number {
-    const { handle, owner } = request;
+    const { handle, owner, lock } = request;
     const known = this.#owners.get(owner);
-    if (known !== undefined) return known;
+    if (known !== undefined) return known.fd;
     if (this.#owners.size >= OWNERS_MAX) return -LINUX_E.NOLCK;
     const state = this.#state;
     let fd = state.openNode(handle.slot, FLAGS_WRITE);
     if (fd < 0) fd = state.openNode(handle.slot, FLAGS_READ);
     if (fd >= 0) {
-      this.#owners.set(owner, fd);
+      const { slot } = handle;
+      this.#owners.set(owner, { fd, slot, low: lock.ownerLow, high: lock.ownerHigh });
       state.lockFds++;
     }
     return fd;
   }
 
   #forgetOwner(owner: string): void {
-    const fd = this.#owners.get(owner);
-    if (fd === undefined) return;
+    const known = this.#owners.get(owner);
+    if (known === undefined) return;
     this.#owners.delete(owner);
+    this.#table.release(known.slot, false, known.low, known.high);
     this.#state.lockFds--;
-    closeFd(fd);
+    closeFd(known.fd);
     this.#retrySoon();
   }
 
@@ -250,6 +264,23 @@ export class LockOps {
   }
 }
 
+/** Writes `fuse_lk_out`; `end` is Infinity for the end of the file, wherever that is. */
+function lockAnswer(call: FuseCall, type: number, start: number, end: number, pid: number): number {
+  const { out } = call;
+  const at = FUSE_LK_OUT.lk;
+  setU53(out, at + FUSE_FILE_LOCK.start, start);
+  if (end === Infinity) setOffsetMax(out, at + FUSE_FILE_LOCK.end);
+  else setU53(out, at + FUSE_FILE_LOCK.end, end);
+  out.setUint32(at + FUSE_FILE_LOCK.type, type, true);
+  out.setUint32(at + FUSE_FILE_LOCK.pid, pid, true);
+  return FUSE_LK_OUT.SIZE;
+}
+
+/** Bytes of a lock, as fcntl(2) takes them: 0 for one to the end of the file. */
+function lengthOf(lock: Lock): number {
+  return lock.end === Infinity ? 0 : lock.end - lock.start + 1;
+}
+
 /** Linux's OFFSET_MAX: to the end of the file. */
 function setOffsetMax(view: DataView, at: number): void {
   view.setUint32(at, 0xffff_ffff, true);
@@ -261,8 +292,6 @@ function again(result: number): number {
   return result === -LINUX_E.ACCES ? -LINUX_E.AGAIN : result;
 }
 
-function ownerKey(slot: number, input: DataView, at: number): string {
-  const low = input.getUint32(at, true);
-  const high = input.getUint32(at + 4, true);
+function ownerKey(slot: number, low: number, high: number): string {
   return `${String(slot)}:${String(high)}:${String(low)}`;
 }
