@@ -5,7 +5,7 @@
  * of it may reach the guest, and nothing of it may be changed, read or even looked at. No request
  * may hang, though files become FIFOs and devices.
  *
- *     node build/test/stress/fs-escape.js [--seconds 60] [--seed N] [--cache auto]
+ *     node build/test/stress/fs-escape.js [--seconds 60] [--seed N] [--cache auto] [--owner xattr]
  *
  * @module
  */
@@ -29,6 +29,7 @@ export interface EscapeOptions {
   readonly seconds?: number;
   readonly seed?: number;
   readonly cache?: 'never' | 'auto';
+  readonly owner?: 'host' | 'squash' | 'xattr';
 }
 
 /** What a run saw. */
@@ -46,7 +47,7 @@ export interface EscapeReport {
   readonly leakedFds: number;
 }
 
-const DEFAULTS = { seconds: 60, cache: 'never' } as const;
+const DEFAULTS = { seconds: 60, cache: 'never', owner: 'host' } as const;
 const GUEST_TASKS = 8;
 /** The swapper has to be at it before the guest begins, and to stop after it. */
 const HOST_HEAD_SECONDS = 1;
@@ -79,12 +80,24 @@ export async function runEscape(options: EscapeOptions = {}): Promise<EscapeRepo
 
 async function runGuest(
   around: Surroundings,
-  settings: { readonly seconds: number; readonly seed: number; readonly cache: 'never' | 'auto' },
+  settings: Required<EscapeOptions>,
 ): Promise<HostileGuest> {
-  const { seconds, seed, cache } = settings;
-  const device = openFs({ tag: 'escape', source: { kind: 'folder', folder: around.share, cache } });
+  const { seconds, seed, cache, owner } = settings;
+  const source = { kind: 'folder', folder: around.share, cache, owner, xattr: true } as const;
+  const device = openFs({ tag: 'escape', source });
   const path = join(around.base, 's');
-  const backend = await startBackend(device, { kind: 'listen', path });
+  const faults: string[] = [];
+  const backend = await startBackend(
+    device,
+    { kind: 'listen', path },
+    {
+      fault: (queue, { message }) => faults.push(`ring ${String(queue)} was broken: ${message}`),
+      failed: (error) => faults.push(`the back-end failed: ${error.message}`),
+      log: (level, text) => {
+        if (level === 'error') faults.push(`the back-end says: ${text}`);
+      },
+    },
+  );
   const connection = await FuseConnection.connect(path);
   const guest = new HostileGuest(connection, around);
   try {
@@ -93,6 +106,7 @@ async function runGuest(
       guest.run(new Random(seed + 7919 * (i + 1)), endMs),
     );
     await Promise.all(tasks);
+    guest.escapes.push(...faults);
     return guest;
   } finally {
     await connection.close();
@@ -175,6 +189,7 @@ async function main(): Promise<void> {
       seconds: { type: 'string', default: String(DEFAULTS.seconds) },
       seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
       cache: { type: 'string', default: DEFAULTS.cache },
+      owner: { type: 'string', default: DEFAULTS.owner },
     },
   });
   console.log(`seed ${values.seed}`);
@@ -182,6 +197,7 @@ async function main(): Promise<void> {
     seconds: Number(values.seconds),
     seed: Number(values.seed),
     cache: values.cache === 'auto' ? 'auto' : 'never',
+    owner: values.owner === 'xattr' || values.owner === 'squash' ? values.owner : 'host',
   });
   console.log(formatEscape(report));
   if (report.escapes.length > 0 || report.leakedFds > 0) process.exitCode = 1;

@@ -4,7 +4,15 @@
  *
  * @module
  */
-import { LINUX_F, LINUX_O, RENAME, S_IF } from '../../src/fuse/index.ts';
+import {
+  FATTR,
+  FUSE_OPCODE,
+  FUSE_SETATTR_IN,
+  LINUX_F,
+  LINUX_O,
+  RENAME,
+  S_IF,
+} from '../../src/fuse/index.ts';
 import { FuseCalls } from '../../src/frontend/index.ts';
 import type { FuseConnection, FuseEntry } from '../../src/frontend/index.ts';
 import { errorCode } from '../../src/util/index.ts';
@@ -33,6 +41,17 @@ const OPEN_FLAGS = [
   LINUX_O.RDWR | LINUX_O.CREAT,
   LINUX_O.PATH,
 ];
+
+/**
+ * Requests that are sent with any bytes. Left out are those without an answer, those that end or
+ * begin the session or wait for others, and those that may fill the disk.
+ */
+const RAW_OPCODES: readonly number[] = Object.entries(FUSE_OPCODE)
+  .filter(([name]) => !/^(.*FORGET|INIT|DESTROY|INTERRUPT|SETLKW|WRITE|SYNCFS)$/.test(name))
+  .filter(([name]) => !/^(FALLOCATE|COPY_.*|NOTIFY_REPLY)$/.test(name))
+  .map(([, opcode]) => opcode);
+const RAW_STRUCT_BYTES = [0, 4, 8, 12, 16, 20, 24, 40, 48, 64, 88];
+const XATTR_NAMES = ['user.a', 'security.capability', 'trusted.overlay.opaque', 'x/../y'];
 
 interface Node {
   readonly id: number;
@@ -137,6 +156,9 @@ export class HostileGuest {
       ['flush', () => calls.flush(node(), open().fh, BigInt(random.below(4)))],
       ['setlk', () => this.#lock(random)],
       ['fallocate', () => calls.fallocate(node(), open().fh, { offset: 0, length: 64, mode: 1 })],
+      ['raw', () => this.#raw(random)],
+      ['raw', () => this.#raw(random)],
+      ['raw', () => this.#raw(random)],
       ['copy', () => calls.copyFileRange(range(open()), range(open()), 64)],
     ];
   }
@@ -184,6 +206,39 @@ export class HostileGuest {
       if (this.#around.outsideInos.has(ino)) this.#escaped(`listed inode ${String(ino)}`);
       this.#meet(entry);
     }
+  }
+
+  /** Any request with any arguments: numbers that may mean something, then perhaps a name. */
+  async #raw(random: Random): Promise<void> {
+    const opcode = RAW_OPCODES[random.below(RAW_OPCODES.length)] as number;
+    const head = Buffer.alloc(RAW_STRUCT_BYTES[random.below(RAW_STRUCT_BYTES.length)] ?? 0);
+    for (let at = 0; at < head.length; at += 4) {
+      const bits = random.below(33);
+      head.writeUInt32LE(bits === 0 ? 0 : random.below(2 ** bits), at);
+    }
+    if (head.length >= 8 && random.below(2) === 0) {
+      head.writeBigUInt64LE(this.#anyOpen(random).fh);
+    }
+    if (opcode === FUSE_OPCODE.SETATTR && head.length >= 4) {
+      // No size: nothing is to be as long as to look like /dev/zero. No mode: a host without the
+      // rights of root would lose the share.
+      const valid = head.readUInt32LE(FUSE_SETATTR_IN.valid);
+      head.writeUInt32LE((valid & ~(FATTR.SIZE | FATTR.MODE)) >>> 0, FUSE_SETATTR_IN.valid);
+    }
+    const names = Array.from({ length: random.below(3) }, () => `${this.#rawName(random)}\0`);
+    const args = Buffer.concat([head, Buffer.from(names.join(''))]);
+    const outBytes = [0, 16, 128, READ_BYTES][random.below(4)] ?? 0;
+    const options = { args, outBytes };
+    const answer = await this.#calls.connection.request(opcode, this.#anyNode(random), options);
+    if (Buffer.from(answer).includes(CANARY)) this.#escaped(`got a canary by request ${opcode}`);
+  }
+
+  /** None with CANARY in it: what comes before may make another name of it. */
+  #rawName(random: Random): string {
+    const { outside } = this.#around;
+    const odd = ['', '.', '..', '../outside/f0', '/', outside, 'd0/../../outside', 'x'.repeat(256)];
+    const all = [...NAMES, ...odd, ...XATTR_NAMES];
+    return all[random.below(all.length)] as string;
   }
 
   async #release(random: Random): Promise<void> {

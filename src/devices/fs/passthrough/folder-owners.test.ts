@@ -118,6 +118,7 @@ test(
       await user.writeFile('/f', 'x', { mode: 0o4711 });
       await user.mkdir('/d', { mode: 0o2750 });
       await user.mknod('/dev', S_IF.CHR | 0o600, encodeDev(1, 3));
+      await user.mknod('/fifo', S_IF.IFO | 0o640, 0);
       await fs.chown('/d', 5, 6);
       await fs.chmod('/f', 0o000);
       const seen = async (path: string): Promise<unknown> => {
@@ -126,6 +127,8 @@ test(
       };
       assert.deepEqual(await seen('/f'), { uid: 1000, gid: 1001, mode: 0 });
       assert.deepEqual(await seen('/d'), { uid: 5, gid: 6, mode: 0o2750 });
+      assert.ok((await fs.stat('/fifo')).isFIFO());
+      assert.deepEqual(await seen('/fifo'), { uid: 1000, gid: 1001, mode: 0o640 });
       const device = await fs.stat('/dev');
       assert.ok(device.isCharacterDevice());
       assert.ok(statSync(join(folder, 'dev')).isFile(), 'a plain file on the host');

@@ -154,7 +154,8 @@ function makeWithAttribute(state: FolderState, call: FuseCall): number {
   const { kind, mode } = wanted;
   if (kind === MAKE.link) return masked(state, call, mode); // cannot have one on Linux
   const type = mode & S_IF.MT;
-  const isDevice = kind === MAKE.node && type !== S_IF.REG && type !== S_IF.IFO;
+  // Linux lets only files and folders have such an attribute; the guest's kernel does the rest.
+  const isSpecial = kind === MAKE.node && type !== S_IF.REG;
   const parent = overrideOf(state, wanted.parent);
   const inherits = parent !== null && (parent.mode & S_ISGID) !== 0;
   const group = inherits ? parent.gid : call.gid;
@@ -162,11 +163,11 @@ function makeWithAttribute(state: FolderState, call: FuseCall): number {
   said.gid = group;
   said.mode = mode & MODE_BITS;
   if (inherits && kind === MAKE.folder) said.mode |= S_ISGID;
-  said.type = isDevice ? type : 0;
+  said.type = isSpecial ? type : 0;
   said.major = wanted.major;
   said.minor = wanted.minor;
   const access = kind === MAKE.folder ? OWN_ACCESS.folder : OWN_ACCESS.file;
-  const hostType = isDevice ? S_IF.REG : type;
+  const hostType = isSpecial ? S_IF.REG : type;
   const result = masked(state, call, hostType | (mode & 0o777) | access);
   if (result < 0) return result;
   const fd = kind === MAKE.file ? result : openMade(state);
