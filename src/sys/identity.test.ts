@@ -8,6 +8,7 @@ import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   rmSync,
@@ -21,7 +22,7 @@ import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { ERRNO, NativeBlock, O, closeFd, effectiveUid, fdLimit, host, openAt } from './index.ts';
 import { isCaseInsensitive, raiseFdLimit, restoreFsIdentity } from './index.ts';
-import { setFsIdentity, setUmask } from './index.ts';
+import { overrideFsAccess, setFsIdentity, setUmask } from './index.ts';
 
 const native = process.platform === 'linux' && host().mode === 'native';
 const root = process.getuid?.() === 0;
@@ -34,10 +35,10 @@ let folder = '';
 let dir = -1;
 const block = new NativeBlock(64);
 
-function create(name: string, mode = 0o666): number {
+function create(name: string, mode = 0o666, folderFd: number = dir): number {
   block.bytes.fill(0);
   block.bytes.set(new TextEncoder().encode(name));
-  const fd = openAt(dir, block.address, O.O_CREAT | O.O_WRONLY, mode);
+  const fd = openAt(folderFd, block.address, O.O_CREAT | O.O_WRONLY, mode);
   if (fd >= 0) closeFd(fd);
   return fd < 0 ? fd : 0;
 }
@@ -91,6 +92,28 @@ describe('the identity of a thread', () => {
     assert.equal(create('mine'), 0);
     assert.deepEqual(owner('mine'), [0, process.getegid?.() ?? 0]);
     assert.equal(create('secret'), 0, 'root again');
+  });
+
+  it('may have root’s access, and what it makes is its own', { skip: !native || !root }, () => {
+    const closed = join(folder, 'closed');
+    mkdirSync(closed, { mode: 0o700 });
+    const closedDir = openSync(closed, 'r');
+    try {
+      assert.equal(setFsIdentity(1234, 99), 0);
+      const refused = create('made', 0o666, closedDir);
+      assert.equal(overrideFsAccess(), 0);
+      const made = create('made', 0o666, closedDir);
+      restoreFsIdentity();
+      assert.equal(setFsIdentity(1234, 99), 0);
+      const again = create('again', 0o666, closedDir);
+      restoreFsIdentity();
+      assert.deepEqual([refused, made, again], [-EACCES, 0, -EACCES]);
+      const { uid, gid } = statSync(join(closed, 'made'));
+      assert.deepEqual([uid, gid], [1234, 99]);
+    } finally {
+      restoreFsIdentity();
+      closeFd(closedDir);
+    }
   });
 
   it('is no other thread’s', { skip: !native || !root }, async () => {

@@ -19,6 +19,12 @@ const DARWIN_OPEN_MAX = 10_240;
 /** `struct rlimit`: current 8, maximum 8. */
 const scratch = new NativeBlock(16);
 
+/** `struct __user_cap_header_struct` 8, two `struct __user_cap_data_struct` 12 each. */
+const CAPS = { data: 8, permitted: 4, SIZE: 32 } as const; // linux/capability.h
+const CAPABILITY_VERSION_3 = 0x2008_0522;
+const CAP_DAC_OVERRIDE = 1 << 1;
+const caps = new NativeBlock(CAPS.SIZE);
+
 const ownUid = libc.geteuid();
 const ownGid = libc.getegid();
 let uidNow = ownUid;
@@ -64,6 +70,25 @@ export function restoreFsIdentity(): void {
     setfsgid(ownGid);
     gidNow = ownGid;
   }
+}
+
+/**
+ * After {@link setFsIdentity}: this thread may make and open files wherever root may, and they
+ * belong to the user all the same; until {@link restoreFsIdentity}, which has to come next. 0, or a
+ * negative errno: -ENOSYS where there are no such rights.
+ */
+export function overrideFsAccess(): number {
+  const { capget, capset } = libc;
+  if (capget === null || capset === null || posixOnly) return -ENOSYS;
+  caps.view.setUint32(0, CAPABILITY_VERSION_3, true);
+  caps.view.setUint32(4, 0, true); // this thread
+  const got = orErrno(capget(caps.address, caps.address + CAPS.data));
+  if (got < 0) return got;
+  const permitted = caps.view.getUint32(CAPS.data + CAPS.permitted, true);
+  if ((permitted & CAP_DAC_OVERRIDE) === 0) return -EPERM;
+  const effective = caps.view.getUint32(CAPS.data, true);
+  caps.view.setUint32(CAPS.data, (effective | CAP_DAC_OVERRIDE) >>> 0, true);
+  return orErrno(capset(caps.address, caps.address + CAPS.data));
 }
 
 /** Sets which permissions new files do not get, in the whole process; the former mask. */

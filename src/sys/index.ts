@@ -61,6 +61,7 @@ export {
   fdLimit,
   isCaseInsensitive,
   isolateUmask,
+  overrideFsAccess,
   raiseFdLimit,
   restoreFsIdentity,
   setFsIdentity,

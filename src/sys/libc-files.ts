@@ -171,6 +171,8 @@ export const extattrDeleteFd: NumberFunction | null = find(
 
 export const setfsuid: NumberFunction | null = find('int setfsuid(uint32_t uid)');
 export const setfsgid: NumberFunction | null = find('int setfsgid(uint32_t gid)');
+export const capget: NumberFunction | null = find('int capget(uintptr_t head, uintptr_t data)');
+export const capset: NumberFunction | null = find('int capset(uintptr_t head, uintptr_t data)');
 export const geteuid: NumberFunction = need('uint32_t geteuid()');
 export const getegid: NumberFunction = need('uint32_t getegid()');
 export const umask: NumberFunction = need('uint32_t umask(uint32_t mask)');

@@ -59,6 +59,10 @@ test('a user makes files where one of his further groups may, which nobody tells
     chmodSync(join(folder, 'team'), 0o770);
     await fs.as(USER, 0).writeFile('/team/f', '', { mode: 0o640 });
     assert.deepEqual(ownerOf(join(folder, 'team/f')), { uid: 1000, gid: 1001, mode: 0o640 });
+    await fs.as(USER, 0).mkdir('/team/d', { mode: 0o750 });
+    assert.deepEqual(ownerOf(join(folder, 'team/d')), { uid: 1000, gid: 1001, mode: 0o750 });
+    await fs.as(USER, 0).symlink('f', '/team/l');
+    assert.equal((await fs.lstat('/team/l')).uid, 1000);
   }),
 );
 

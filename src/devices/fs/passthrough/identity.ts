@@ -7,6 +7,7 @@
 import {
   effectiveUid,
   isolateUmask,
+  overrideFsAccess,
   restoreFsIdentity,
   setFsIdentity,
   threadUmask,
@@ -37,6 +38,14 @@ export class Identity {
     if (uid === 0 && gid === 0) return true;
     this.#switched = setFsIdentity(uid, gid) >= 0;
     return this.#switched;
+  }
+
+  /**
+   * After `enter`: access is as root has it, until `leave`; false where that cannot be, or was so
+   * before.
+   */
+  overrideAccess(): boolean {
+    return this.#switched && overrideFsAccess() >= 0;
   }
 
   /** Ends `enter`. */
