@@ -154,6 +154,7 @@ const FS = z.strictObject({
   'allow-mmap': flag.optional(),
   'allow-direct-io': flag.optional(),
   readdirplus: flag.optional(),
+  'shared-locks': flag.optional(),
   'preserve-noatime': flag.optional(),
   'announce-submounts': flag.optional(),
   owner: z.enum(OWNERS).optional(),

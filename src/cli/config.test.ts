@@ -89,7 +89,8 @@ test('every setting of a shared folder reaches its device', () => {
   const source = `
 devices:
   - {type: fs, shared-dir: a, tag: home, readonly: true, cache: metadata, allow-mmap: true,
-     allow-direct-io: true, readdirplus: false, preserve-noatime: true, announce-submounts: false,
+     allow-direct-io: true, readdirplus: false, preserve-noatime: true,
+     shared-locks: true, announce-submounts: false,
      owner: squash, squash-uid: 1000, squash-gid: 100, killpriv-v2: false, xattr: true,
      xattrmap: ':map::user.virtiofs.:', posix-acl: auto, num-request-queues: 2, queue-size: 128,
      poll-us: 0, rlimit-nofile: 1000, socket-path: /a.sock, socket-group: wheel}
@@ -107,7 +108,7 @@ devices:
   assert.deepEqual(devices, [
     {
       ...{ sharedDir: '/etc/a', tag: 'home', readonly: true, cache: 'metadata', allowMmap: true },
-      ...{ allowDirectIo: true, readdirplus: false, preserveNoatime: true },
+      ...{ allowDirectIo: true, readdirplus: false, preserveNoatime: true, sharedLocks: true },
       ...{ announceSubmounts: false, owner: 'squash', squashUid: 1000, squashGid: 100 },
       ...{ killprivV2: false, xattr: true, xattrmap: ':map::user.virtiofs.:', posixAcl: 'auto' },
       ...{ numRequestQueues: 2, queueSize: 128, pollUs: 0, rlimitNofile: 1000 },

@@ -238,6 +238,7 @@ function fsChoices(device: FsInput, folder: string): FsChoices {
     allowMmap: device['allow-mmap'],
     allowDirectIo: device['allow-direct-io'],
     readdirplus: device.readdirplus,
+    sharedLocks: device['shared-locks'],
     preserveNoatime: device['preserve-noatime'],
     announceSubmounts: device['announce-submounts'],
     owner: device.owner,

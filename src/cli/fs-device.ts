@@ -40,7 +40,7 @@ function folderOptions(folder: string, choices: FsChoices): HostFolderOptions {
   const { cache, writeback, allowMmap, allowDirectIo, readonly, announceSubmounts } = choices;
   const { xattr, xattrmap, posixAcl, killprivV2, preserveNoatime, owner } = choices;
   const { squashUid, squashGid, uidMap, gidMap, translateUid, translateGid } = choices;
-  const { rlimitNofile } = choices;
+  const { rlimitNofile, sharedLocks } = choices;
   return {
     folder,
     ...(cache !== undefined && { cache }),
@@ -53,6 +53,7 @@ function folderOptions(folder: string, choices: FsChoices): HostFolderOptions {
     ...(xattrmap !== undefined && { xattrMap: xattrmap }),
     ...(posixAcl !== undefined && { posixAcl: posixAcl !== 'never' }),
     ...(killprivV2 !== undefined && { killpriv: killprivV2 }),
+    ...(sharedLocks !== undefined && { sharedLocks }),
     ...(preserveNoatime !== undefined && { preserveNoatime }),
     ...(owner !== undefined && { owner }),
     ...(squashUid !== undefined && { squashUid }),

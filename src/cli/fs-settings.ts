@@ -36,6 +36,7 @@ export interface FsChoices {
   readonly allowMmap?: boolean | undefined;
   readonly allowDirectIo?: boolean | undefined;
   readonly readdirplus?: boolean | undefined;
+  readonly sharedLocks?: boolean | undefined;
   readonly preserveNoatime?: boolean | undefined;
   readonly announceSubmounts?: boolean | undefined;
   readonly owner?: (typeof OWNERS)[number] | undefined;
@@ -68,9 +69,9 @@ const SOURCES = ['sharedDir', 'archive', 'memory'] as const;
 /** What has a meaning for a folder of this host only. */
 const OF_A_FOLDER: readonly Choice[] = [
   ...(['cache', 'writeback', 'allowMmap', 'xattr'] as const),
-  ...(['allowDirectIo', 'preserveNoatime', 'announceSubmounts', 'owner'] as const),
+  ...(['allowDirectIo', 'sharedLocks', 'preserveNoatime', 'owner'] as const),
   ...(['translateUid', 'translateGid', 'uidMap', 'gidMap', 'killprivV2'] as const),
-  ...(['xattrmap', 'posixAcl', 'rlimitNofile'] as const),
+  ...(['announceSubmounts', 'xattrmap', 'posixAcl', 'rlimitNofile'] as const),
 ];
 
 /** The option of a name of commander's: `numRequestQueues` is `num-request-queues`. */

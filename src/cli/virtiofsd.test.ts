@@ -22,7 +22,7 @@ test("libvirt's older command line becomes the options of today", () => {
   );
   assert.deepEqual(words, [
     ...['fs', '--fd=25', '--shared-dir=/srv/a,b', '--cache=never', '--sandbox=chroot', '--xattr'],
-    ...['--thread-pool-size=4', '--log-level=debug'],
+    ...['--shared-locks', '--thread-pool-size=4', '--log-level=debug'],
   ]);
 });
 

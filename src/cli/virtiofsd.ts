@@ -39,8 +39,10 @@ const FLAGS: Readonly<Record<string, readonly string[]>> = {
   posix_acl: ['--posix-acl=always'],
   no_posix_acl: ['--posix-acl=never'],
   no_security_label: [],
-  // Locks are kept in either case: the host's where it has them, and the guest's own otherwise.
-  ...{ posix_lock: [], no_posix_lock: [], flock: [], no_flock: [] },
+  posix_lock: ['--shared-locks'],
+  no_posix_lock: [],
+  flock: ['--shared-locks'],
+  no_flock: [],
 };
 
 /** Values of `-o` that have another name today. */

@@ -90,7 +90,7 @@ export class GuestMemory {
   }
 
   /**
-   * A view with the `lengthBytes` bytes (up to `VIEW_BYTES_MAX`) from `gpa` on, which begin in it at
+   * A view with `lengthBytes` bytes (up to `VIEW_BYTES_MAX`) from `gpa` on, which begin in it at
    * `viewOffset`; null when they are not inside one region. Borrowed, and `viewOffset` with it,
    * until the next access: for reading several fields of one thing.
    */

@@ -84,6 +84,7 @@ function addCacheOptions(command: Command): void {
     .option('--allow-mmap', 'files can be mapped with --cache never and metadata, too')
     .option('--allow-direct-io', "the guest's O_DIRECT reaches this host's files")
     .option('--no-readdirplus', 'list names without their attributes')
+    .option('--shared-locks', "locks of the guest's programs are locks on this host")
     .option('--preserve-noatime', "the guest's O_NOATIME reaches this host's files");
 }
 

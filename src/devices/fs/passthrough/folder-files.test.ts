@@ -23,6 +23,7 @@ import { test } from 'node:test';
 import {
   FATTR,
   FUSE_ATTR_OUT,
+  FUSE_INIT,
   FUSE_OPCODE,
   FUSE_SETATTR_IN,
   LINUX_E,
@@ -143,7 +144,7 @@ test('statfs tells of the host file system', () =>
   }));
 
 test('a flock of the guest excludes the host, and the other way round', () =>
-  withSharedFolder({ cache: 'never' }, async ({ fs, folder }) => {
+  withSharedFolder({ cache: 'never', sharedLocks: true }, async ({ fs, folder }) => {
     await fs.writeFile('/f', '');
     const hostFd = openSync(join(folder, 'f'), 'r');
     const one = await fs.open('/f', 'r+');
@@ -165,7 +166,7 @@ test('a flock of the guest excludes the host, and the other way round', () =>
   }));
 
 test('who waits for a lock gets it when it is given up, or is interrupted', () =>
-  withSharedFolder({ cache: 'never' }, async ({ fs }) => {
+  withSharedFolder({ cache: 'never', sharedLocks: true }, async ({ fs }) => {
     await fs.writeFile('/f', '');
     const one = await fs.open('/f', 'r+');
     const two = await fs.open('/f', 'r+');
@@ -188,7 +189,7 @@ test(
   'POSIX locks belong to their owner and range, and go when he closes the file',
   { skip: !native && 'the guest keeps them itself' },
   () =>
-    withSharedFolder({ cache: 'never' }, async ({ fs }) => {
+    withSharedFolder({ cache: 'never', sharedLocks: true }, async ({ fs }) => {
       await fs.writeFile('/f', 'x'.repeat(100));
       const other = fs.as({ uid: 0, gid: 0, pid: 77 });
       const mine = await fs.open('/f', 'r+');
@@ -207,6 +208,20 @@ test(
       await his.close();
     }),
 );
+
+test("locks are the host's only when that was asked for", async () => {
+  const locks = FUSE_INIT.FLOCK_LOCKS | FUSE_INIT.POSIX_LOCKS;
+  const agreed = async (sharedLocks: boolean): Promise<number> => {
+    let flags = 0;
+    await withSharedFolder({ sharedLocks }, ({ fs }) => {
+      flags = fs.connection.agreement.flags & locks;
+      return Promise.resolve();
+    });
+    return flags;
+  };
+  assert.equal(await agreed(false), 0);
+  assert.equal(await agreed(true), native ? locks : FUSE_INIT.FLOCK_LOCKS);
+});
 
 test('setuid goes when the file is written, as the guest asks', () =>
   withSharedFolder({ cache: 'never' }, async ({ fs, folder }) => {

@@ -35,7 +35,7 @@ export class HostFolder implements FuseOperations {
     this.#locks = new LockOps(state, reactor);
     this.#xattrs = settings.xattr ? new XattrOps(state) : null;
     this.#readOnly = settings.readOnly;
-    this.abilities = abilitiesOf(settings, this.#locks.hasPosixLocks);
+    this.abilities = abilitiesOf(settings, this.#locks);
   }
 
   /** Nodes that the guest knows, and descriptors that are open for it; for tests and metrics. */
@@ -214,10 +214,11 @@ export class HostFolder implements FuseOperations {
   }
 }
 
-function abilitiesOf(settings: HostFolderSettings, hasPosixLocks: boolean): FuseAbilities {
+function abilitiesOf(settings: HostFolderSettings, locks: LockOps): FuseAbilities {
   const { cache, writeback, posixAcl, killpriv, announceSubmounts, allowMmap } = settings;
-  let flags = FUSE_INIT.ATOMIC_O_TRUNC | FUSE_INIT.FLOCK_LOCKS | FUSE_INIT.EXPORT_SUPPORT;
-  if (hasPosixLocks) flags |= FUSE_INIT.POSIX_LOCKS;
+  let flags = FUSE_INIT.ATOMIC_O_TRUNC | FUSE_INIT.EXPORT_SUPPORT;
+  if (settings.sharedLocks) flags |= FUSE_INIT.FLOCK_LOCKS;
+  if (settings.sharedLocks && locks.hasPosixLocks) flags |= FUSE_INIT.POSIX_LOCKS;
   if (cache === 'always') flags |= FUSE_INIT.CACHE_SYMLINKS;
   else flags |= FUSE_INIT.AUTO_INVAL_DATA;
   if (writeback) flags |= FUSE_INIT.WRITEBACK_CACHE;

@@ -36,6 +36,12 @@ export interface HostFolderOptions {
   readonly posixAcl?: boolean;
   /** Setuid and setgid go when a file is written or truncated (protocol 7.33). Default: true. */
   readonly killpriv?: boolean;
+  /**
+   * Locks are the host's, so that its programs and other guests see them. Without it they are the
+   * guest's own: Linux's driver does not say when a process that waits for one is interrupted, so
+   * such a process could not be ended. Default: false.
+   */
+  readonly sharedLocks?: boolean;
   /** O_NOATIME of the guest reaches the host. Default: false. */
   readonly preserveNoatime?: boolean;
   /**
@@ -90,6 +96,7 @@ export function hostFolderSettings(options: HostFolderOptions): HostFolderSettin
     xattrMap,
     posixAcl,
     killpriv: options.killpriv ?? true,
+    sharedLocks: options.sharedLocks ?? false,
     preserveNoatime: options.preserveNoatime ?? false,
     owner,
     squashUid: options.squashUid ?? 0,
