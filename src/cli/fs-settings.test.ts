@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fsFaults, optionKey, standardTag, tagFault } from './fs-settings.ts';
+import { fsFaults, optionKey, ownerRemark, standardTag, tagFault } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
 import { parseSize } from './limits.ts';
 
@@ -65,6 +65,15 @@ test('what does not go together is named', () => {
   assert.deepEqual(fsFaults({ sharedDir: 'a', ...all }), []);
   assert.deepEqual(fsFaults({ archive: 'a', tag: 'b', readdirplus: true }), []);
   assert.deepEqual(fsFaults({ memory: true, preload: 'a', readonly: true }), []);
+});
+
+test('who is not root, and has not chosen, is told of owners', () => {
+  assert.match(ownerRemark({ sharedDir: 'a' }, 1000) ?? '', /--owner xattr/);
+  assert.equal(ownerRemark({ sharedDir: 'a' }, 0), null);
+  for (const chosen of [{ owner: 'host' }, { uidMap: [':0:1:1:'] }, { readonly: true }] as const) {
+    assert.equal(ownerRemark({ sharedDir: 'a', ...chosen }, 1000), null);
+  }
+  assert.equal(ownerRemark({ memory: true }, 1000), null);
 });
 
 test('names of options and of their values are each other', () => {

@@ -119,6 +119,20 @@ export function fsFaults(choices: FsChoices): FsFault[] {
   return faults;
 }
 
+/**
+ * What somebody who is not root should know of owners, unless he has chosen how it is to be; null
+ * when there is nothing to say.
+ */
+export function ownerRemark(choices: FsChoices, userId: number): string | null {
+  const { sharedDir, readonly = false, owner } = choices;
+  const isChosen = [owner, choices.uidMap, choices.translateUid].some((each) => each !== undefined);
+  if (userId === 0 || sharedDir === undefined || readonly || isChosen) return null;
+  return (
+    'what the guest makes belongs to the user of this process, who is not root, and chown fails ' +
+    'in the guest; --owner xattr lets it have owners of its own'
+  );
+}
+
 /** What is wrong with a tag; null when nothing is. */
 export function tagFault(tag: string): string | null {
   const bytes = Buffer.byteLength(tag);

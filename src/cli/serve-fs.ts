@@ -5,13 +5,13 @@
  * @module
  */
 import type { BackendAddress } from '../backend/index.ts';
-import { host } from '../sys/index.ts';
+import { effectiveUid, host } from '../sys/index.ts';
 import { VhostUserError } from '../util/index.ts';
 import type { FsCommandOptions } from './commands/fs.ts';
 import { UsageError } from './errors.ts';
 import { counted, formatBytes, oneLine } from './format.ts';
 import { openFsDevice } from './fs-device.ts';
-import { standardTag } from './fs-settings.ts';
+import { ownerRemark, standardTag } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
 import { mountLine, qemuFsLines, qemuHost } from './qemu.ts';
 import { openLog, serve } from './serve.ts';
@@ -40,10 +40,11 @@ export function fsEntry(
   remarks: readonly Remark[] = [],
 ): ServeEntry {
   const tag = choices.tag ?? standardTag(choices);
+  const owners = ownerRemark(choices, effectiveUid());
   return {
     name,
     address,
-    remarks,
+    remarks: owners === null ? remarks : [...remarks, { level: 'info', text: owners }],
     open: () => Promise.resolve(openFsDevice(choices, tag)),
     describe: () => {
       const access = isReadOnly(choices) ? 'read-only' : 'read-write';
