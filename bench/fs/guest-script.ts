@@ -16,6 +16,7 @@ const MIB = 2 ** 20;
 const KIB = 1024;
 const TREE_FILES = TREE.folders * TREE.filesEach;
 const WALKS = 3; // one alone is too short for a clock of 10 ms
+const WARM_UP_FILES = 1000;
 const SETTLE_SECONDS = 0.3; // the server forgets what the kernel has dropped
 
 /** A line of the table that the guest measures. */
@@ -84,6 +85,24 @@ function fioLines(seconds: number): GuestLine[] {
     });
   }
   return lines;
+}
+
+/** Lets a server that has just been started compile what it runs often; nothing is measured. */
+function warmUp(): string[] {
+  const fio = `fio --name=warm --filename=$m/${SHARED.data} --size=${DATA_BYTES} --thread`;
+  const timed = `--time_based --runtime=500ms --bs=${4 * KIB} --direct=1 --eta=never`;
+  const names = `head -n ${WARM_UP_FILES} /tmp/names`;
+  return [
+    'warm_up() {',
+    `m=/mnt/$1; cd $m/${SHARED.fresh}/$1 || exit 1`,
+    ...['randread', 'randwrite'].map((rw) => `${fio} --rw=${rw} ${timed} >/dev/null || exit 1`),
+    `for name in $(${names}); do echo "$text" >$name; done`,
+    'echo 3 >/proc/sys/vm/drop_caches',
+    `${names} | xargs stat -c %s >/dev/null || exit 1`,
+    `${names} | xargs rm -f || exit 1`,
+    'cd /',
+    '}',
+  ];
 }
 
 /** Fields of fio's terse output, version 3: KiB and milliseconds of reads and of writes. */
@@ -177,10 +196,12 @@ export function guestScript(lines: readonly GuestLine[], first: Side): string {
     `text=$(head -c 768 /dev/urandom | base64 | tr -d '\\n' | head -c ${KIB - 1})`,
     `i=0; while [ $i -lt ${FILE_COUNT} ]; do echo f$i; i=$((i + 1)); done >/tmp/names`,
     ...lines.map(({ id, shell }) => `line_${functionName(id)}() {\n${shell}\n}`),
+    ...warmUp(),
     'measure() {',
     `  m=/mnt/$1; fresh=$m/${SHARED.fresh}/$1; forget`,
     '  echo "@bench.begin=$1 $2"; line_$3; echo "@bench.end=$1 $2 $count $ms"',
     '}',
+    ...order.map((side) => `warm_up ${side}`),
     ...lines.flatMap(({ id }) => order.map((side) => `measure ${side} ${id} ${functionName(id)}`)),
     ...order.map((side) => `umount /mnt/${side} || exit 1`),
     '',
