@@ -69,8 +69,8 @@ describe('error numbers for the guest', () => {
     const numbers = { EAGAIN: 35, ENOTEMPTY: 66, ENAMETOOLONG: 63, ENOATTR: 93, EFTYPE: 79 };
     const table = linuxByHost(numbers, false);
     assert.deepEqual(
-      [35, 66, 63, 93, 79, 2, 200].map((number) => table[number]),
-      [11, 39, 36, 61, 22, 5, 5],
+      [35, 66, 63, 93, 79, 2, 200, 0].map((number) => table[number]),
+      [11, 39, 36, 61, 22, 5, 5, 0],
     );
   });
 

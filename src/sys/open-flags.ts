@@ -68,6 +68,7 @@ export function linuxErrno(hostErrno: number): number {
  */
 export function linuxByHost(host: Readonly<Record<string, number>>, isLinux: boolean): Int32Array {
   const table = new Int32Array(HOST_ERRNO_MAX).fill(LINUX_ERRNO.EIO as number);
+  table[0] = 0; // no error
   if (isLinux) for (let i = 0; i < HOST_ERRNO_MAX; i++) table[i] = i;
   for (const [name, number] of Object.entries(host)) {
     const linux = LINUX_ERRNO[name];
