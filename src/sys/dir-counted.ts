@@ -9,6 +9,7 @@
  * @module
  */
 import { ERRNO } from './errno.ts';
+import { whenClosing } from './fd.ts';
 import { abi } from './host.ts';
 import * as libc from './libc-files.ts';
 import { NativeBlock, orErrno } from './native.ts';
@@ -48,7 +49,7 @@ interface Walk {
 const walks = new Map<number, Walk>();
 
 /** Forgets what is known of an fd, because it is closed. */
-export function forgetDir(fd: number): void {
+function forget(fd: number): void {
   if (walks.size === 0) return;
   walks.get(fd)?.block?.free();
   walks.delete(fd);
@@ -85,6 +86,7 @@ function walkOf(fd: number): Walk {
   if (walk === undefined) {
     walk = { block: null, bytes: 0, first: 0, end: 0, next: 0, checkpoints: [] };
     walks.set(fd, walk);
+    whenClosing(forget);
   }
   return walk;
 }

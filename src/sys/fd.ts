@@ -4,16 +4,23 @@
  * @module
  */
 import { fstatSync, readdirSync } from 'node:fs';
-import { forgetDir } from './dir-counted.ts';
 import { abi, posixOnly } from './host.ts';
 import * as libc from './libc.ts';
 import { check } from './native.ts';
 
 const { constants } = abi;
 
+/** Who wants to know of fds that are closed; null while nobody does. */
+let closing: ((fd: number) => void) | null = null;
+
+/** Has `forget` told of each fd that this thread closes from now on. For one module of this layer. */
+export function whenClosing(forget: (fd: number) => void): void {
+  closing = forget;
+}
+
 /** Closes an fd that the caller owns. Closing cannot fail in a way that a caller could mend. */
 export function closeFd(fd: number): void {
-  forgetDir(fd);
+  closing?.(fd);
   libc.close(fd);
 }
 
