@@ -13,7 +13,7 @@ const { constants } = abi;
 /** Who wants to know of fds that are closed; null while nobody does. */
 let closing: ((fd: number) => void) | null = null;
 
-/** Has `forget` told of each fd that this thread closes from now on. For one module of this layer. */
+/** Has `forget` told of each fd that this thread closes. For one module of this layer. */
 export function whenClosing(forget: (fd: number) => void): void {
   closing = forget;
 }
