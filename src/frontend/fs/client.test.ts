@@ -63,7 +63,7 @@ async function withFolder(
   await expectNoLeak(before);
 }
 
-describe('FsClient on a folder of the host', () => {
+describe('FsClient on our back-end', () => {
   it('does what a file system owes', async (context) => {
     await withFolder(async (socketPath) => {
       const fs = await FsClient.mount(socketPath);
@@ -83,6 +83,14 @@ describe('FsClient on a folder of the host', () => {
       assert.equal(fs.nodeCount, 0);
       await fs.unmount();
     });
+  });
+
+  it('does so on a file system in memory', async (context) => {
+    const served = await TestBackend.start(openFs({ tag: 'mem', source: { kind: 'memory' } }));
+    const fs = await FsClient.mount(served.socketPath);
+    for (const each of FS_CHECKS) await context.test(each.name, () => runFsCheck(each, fs));
+    await fs.unmount();
+    await served.close();
   });
 
   it('shares files with the host, as its documentation shows', async () => {
@@ -131,6 +139,8 @@ describe('FsClient on a folder of the host', () => {
         errno: -2,
       });
       await assert.rejects(fs.open('/x', 'rw'), { code: 'EINVAL' });
+      await fs.mkdir('/folder');
+      await fs.writeFile('/file', '');
       for (const [operation, code] of [
         [() => fs.mkdir('/'), 'EEXIST'],
         [() => fs.rmdir('/'), 'EBUSY'],
@@ -139,6 +149,19 @@ describe('FsClient on a folder of the host', () => {
         [() => fs.symlink('x', '/..'), 'EEXIST'],
         [() => fs.writeFile('/', ''), 'EISDIR'],
         [() => fs.stat(`/${'x/'.repeat(2048)}`), 'ENAMETOOLONG'],
+        // As Linux has it.
+        [() => fs.rmdir('/folder/..'), 'ENOTEMPTY'],
+        [() => fs.rmdir('/folder/.'), 'EINVAL'],
+        [() => fs.open('/folder/.', 'wx'), 'EEXIST'],
+        [() => fs.open('/folder/.', 'w'), 'EISDIR'],
+        [() => fs.rename('/none', `/${'n'.repeat(256)}`), 'ENOENT'],
+        [() => fs.rename('/none', '/folder/.'), 'EBUSY'],
+        [() => fs.rename('/..', '/none/x'), 'ENOENT'],
+        [() => fs.rename('/file', '/other/'), 'ENOTDIR'],
+        [() => fs.link('/file', '/other/'), 'ENOENT'],
+        [() => fs.link('/file', '/file/'), 'EEXIST'],
+        [() => fs.unlink('/file/'), 'ENOTDIR'],
+        [() => fs.unlink('/folder/'), 'EISDIR'],
       ] as const) {
         await assert.rejects(operation(), { code });
       }

@@ -34,6 +34,9 @@ const DEFAULTS = { umask: 0o022, idleNodesMax: 1024, fileMode: 0o666, folderMode
 /** What may come of the last request of a session, and is no reason for an error. */
 const ENDINGS = new Set(['ERR_VHU_BACKEND_GONE', 'ERR_VHU_CLOSED', 'ERR_VHU_FS_REPLY', 'ENOSYS']);
 
+/** What rmdir(2) says of a path that ends in these. */
+const RMDIR_DOTS = { '.': 'EINVAL', '..': 'ENOTEMPTY' } as const;
+
 /** The modes of access(2), as `node:fs` has them. */
 export const ACCESS = { F_OK: 0, X_OK: 1, W_OK: 2, R_OK: 4 } as const;
 
@@ -348,7 +351,7 @@ export class FsClient {
 
   /** Removes an empty folder. */
   rmdir(path: FsPath): Promise<void> {
-    return this.#paths.inParent('rmdir', path, 'EBUSY', (parent, name) => {
+    return this.#paths.inParent('rmdir', path, RMDIR_DOTS, (parent, name) => {
       return this.#calls.rmdir(parent.id, name);
     });
   }
@@ -356,7 +359,7 @@ export class FsClient {
   /** Removes a name of a file. */
   unlink(path: FsPath): Promise<void> {
     return this.#paths.inParent('unlink', path, 'EISDIR', async (parent, name, trail) => {
-      await this.#paths.refuseFolderPath(trail, name, 'EISDIR');
+      await this.#paths.refuseFolderPath(trail, name, 'remove');
       await this.#calls.unlink(parent.id, name);
     });
   }
@@ -391,12 +394,8 @@ export class FsClient {
       (options.noReplace === true ? RENAME.NOREPLACE : 0) |
       (options.exchange === true ? RENAME.EXCHANGE : 0);
     const rename = async (): Promise<void> => {
-      await this.#paths.inParent('rename', from, 'EBUSY', async (parent, name, trail) => {
-        await this.#paths.requireFolder(trail, name);
-        await this.#paths.inParent('rename', to, 'EBUSY', async (newParent, newName) => {
-          const source = { parent: parent.id, name };
-          await this.#calls.rename(source, { parent: newParent.id, name: newName }, flags);
-        });
+      await this.#paths.inParents(from, to, async (source, target) => {
+        await this.#calls.rename(source, target, flags);
       });
     };
     return about('rename', from, rename, to);
@@ -406,7 +405,8 @@ export class FsClient {
   link(existing: FsPath, path: FsPath): Promise<void> {
     const link = (): Promise<void> =>
       this.#paths.at('link', existing, 'nofollow', async (node) => {
-        await this.#paths.inParent('link', path, 'EEXIST', async (parent, name) => {
+        await this.#paths.inParent('link', path, 'EEXIST', async (parent, name, trail) => {
+          await this.#paths.refuseFolderPath(trail, name, 'make');
           const entry = await this.#calls.link(node.id, parent.id, name);
           this.#mount.nodes.note(entry.nodeId);
         });
@@ -418,7 +418,7 @@ export class FsClient {
   symlink(target: FsPath, path: FsPath): Promise<void> {
     const symlink = (): Promise<void> =>
       this.#paths.inParent('symlink', path, 'EEXIST', async (parent, name, trail) => {
-        await this.#paths.refuseFolderPath(trail, name, 'EEXIST');
+        await this.#paths.refuseFolderPath(trail, name, 'make');
         const entry = await this.#calls.symlink(parent.id, name, pathBytes(target));
         this.#mount.nodes.note(entry.nodeId);
       });
@@ -443,7 +443,7 @@ export class FsClient {
     const kind = mode & S_IF.MT || S_IF.REG;
     const permissions = mode & 0o7777 & ~this.#umask;
     return this.#paths.inParent('mknod', path, 'EEXIST', async (parent, name, trail) => {
-      await this.#paths.refuseFolderPath(trail, name, 'EEXIST');
+      await this.#paths.refuseFolderPath(trail, name, 'make');
       const entry = await this.#calls.mknod(parent.id, name, kind | permissions, rdev);
       this.#mount.nodes.note(entry.nodeId);
     });

@@ -90,6 +90,8 @@ async function openOrCreate(
   const { flags, mode } = how;
   for (let tries = 0; tries < CREATE_TRIES_MAX; tries++) {
     const { name } = trail;
+    const there = name === null && (flags & EXCL) !== 0; // the root, or `.`, or `..`
+    if (there) throw new FsError('EEXIST', { syscall: 'open' });
     if (name === null || trail.wantsFolder) throw new FsError('EISDIR', { syscall: 'open' });
     const step = await walker.child(trail, name);
     if (step === null) {

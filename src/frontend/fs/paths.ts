@@ -19,6 +19,12 @@ export interface LinkOptions {
   readonly follow?: boolean;
 }
 
+/** A name in a folder that is used meanwhile. */
+export interface PlacedName {
+  readonly parent: number;
+  readonly name: Buffer;
+}
+
 /** An error whose subject is filled in by {@link FsPaths}. */
 export function fsError(code: string): FsError {
   return new FsError(code, { syscall: 'fuse' });
@@ -58,18 +64,22 @@ export class FsPaths {
     });
   }
 
-  /** Runs a part on the folder that a path's last name is in; `noName` when it has none. */
+  /**
+   * Runs a part on the folder that a path's last name is in. `noName` is the error of a path that
+   * has none: of the root, or by the dots that it ends in.
+   */
   inParent<T>(
     syscall: string,
     path: FsPath,
-    noName: string,
+    noName: string | Readonly<Record<string, string>>,
     body: (parent: FsNode, name: Buffer, trail: Trail) => Promise<T>,
   ): Promise<T> {
     return about(syscall, path, async () => {
       const trail = await this.walker.walk(path, 'parent');
       try {
-        if (trail.name === null) throw fsError(noName);
-        return await body(trail.end.node, trail.name, trail);
+        const { name, dots } = trail;
+        if (name !== null) return await body(trail.end.node, name, trail);
+        throw fsError(typeof noName === 'string' ? noName : (noName[dots] ?? 'EBUSY'));
       } finally {
         trail.release();
       }
@@ -104,15 +114,40 @@ export class FsPaths {
   }
 
   /** A path with a slash at its end leads to a folder: not for what makes or removes a file. */
-  async refuseFolderPath(trail: Trail, name: Buffer, folderError: string): Promise<void> {
+  async refuseFolderPath(trail: Trail, name: Buffer, what: 'make' | 'remove'): Promise<void> {
     if (!trail.wantsFolder) return;
     const folder = await this.#isFolder(trail, name);
-    throw fsError(folder ? folderError : 'ENOTDIR');
+    if (what === 'make') throw fsError('EEXIST');
+    throw fsError(folder ? 'EISDIR' : 'ENOTDIR');
   }
 
-  /** The opposite: what has this name has to be a folder, where the path says so. */
-  async requireFolder(trail: Trail, name: Buffer): Promise<void> {
-    if (trail.wantsFolder && !(await this.#isFolder(trail, name))) throw fsError('ENOTDIR');
+  /**
+   * Runs a part on two names, the first of which exists: the checks of rename(2) in its order, as
+   * far as they are about paths.
+   */
+  async inParents<T>(
+    from: FsPath,
+    to: FsPath,
+    body: (source: PlacedName, target: PlacedName) => Promise<T>,
+  ): Promise<T> {
+    const source = await this.walker.walk(from, 'parent');
+    try {
+      const target = await this.walker.walk(to, 'parent');
+      try {
+        if (source.name === null || target.name === null) throw fsError('EBUSY');
+        const folder = await this.#isFolder(source, source.name);
+        const wantsFolder = source.wantsFolder || target.wantsFolder;
+        if (wantsFolder && !folder) throw fsError('ENOTDIR');
+        return await body(
+          { parent: source.end.node.id, name: source.name },
+          { parent: target.end.node.id, name: target.name },
+        );
+      } finally {
+        target.release();
+      }
+    } finally {
+      source.release();
+    }
   }
 
   async #isFolder(trail: Trail, name: Buffer): Promise<boolean> {

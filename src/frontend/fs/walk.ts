@@ -35,6 +35,8 @@ export class Trail {
    * root, in `.` or in `..`.
    */
   name: Buffer | null = null;
+  /** The last name if that is `.` or `..`; else empty. */
+  dots = '';
   /** The path ends in a slash, or the like: it has to be a folder. */
   wantsFolder = false;
   /** Symbolic links that were followed. */
@@ -131,11 +133,13 @@ export class Walker {
   async #advance(trail: Trail, path: Buffer, mode: WalkMode): Promise<void> {
     let rest = splitPath(trail, path);
     trail.name = null;
+    trail.dots = '';
     trail.wantsFolder = endsInFolder(path);
     for (let name = rest.shift(); name !== undefined; name = rest.shift()) {
       const last = rest.length === 0;
       if (isDots(name)) {
         checkFolder(trail.end);
+        trail.dots = last ? name.toString() : '';
         if (name.length === 2) trail.pop();
         continue;
       }
