@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { mapAnonymous } from '../sys/index.ts';
+import { mapAnonymous, viewMemory } from '../sys/index.ts';
 import { GuestMemory } from '../memory/index.ts';
 import { Chain } from './index.ts';
 
@@ -179,6 +179,40 @@ describe('Chain', () => {
       assert.equal(chain.readableU32(0), 0x1234_5678);
     } finally {
       other.unmap();
+    }
+  });
+
+  it('copies to and from native memory what it copies to and from arrays, and nothing beside', () => {
+    const native = mapAnonymous(4096);
+    const bytes = new Uint8Array(viewMemory(native.address, 4096));
+    const view = new DataView(bytes.buffer);
+    const place = { address: native.address, view };
+    const pieces = fc.array(fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constant(70)), {
+      maxLength: 12,
+    });
+    try {
+      fc.assert(
+        fc.property(pieces, pieces, fc.nat(400), fc.nat(400), (readable, writable, offset, n) => {
+          const { chain, asked } = build(readable, writable);
+          const out = Math.max(0, Math.min(n, asked.length - offset));
+          bytes.fill(0xaa);
+          chain.copyOut(offset, place, 7, out);
+          assert.deepEqual(
+            [...bytes.subarray(7, 7 + out)],
+            [...asked.subarray(offset, offset + out)],
+          );
+          assert.ok(bytes.subarray(0, 7).every((byte) => byte === 0xaa));
+          assert.ok(bytes.subarray(7 + out).every((byte) => byte === 0xaa));
+          const into = Math.max(0, Math.min(n, chain.writableBytes - offset));
+          for (let i = 0; i < 4096; i++) bytes[i] = i % 211;
+          chain.copyIn(offset, place, 9, into);
+          const expected = Buffer.alloc(chain.writableBytes, 0xee);
+          expected.set(bytes.subarray(9, 9 + into), Math.min(offset, expected.length));
+          assert.deepEqual(answerOf(chain), expected);
+        }),
+      );
+    } finally {
+      native.unmap();
     }
   });
 

@@ -5,6 +5,7 @@
  */
 export * from './layout.ts';
 export { Chain } from './chain.ts';
+export type { NativeBytes } from './chain.ts';
 export { splitRingLayout } from './driver-layout.ts';
 export type { SplitRingLayout } from './driver-layout.ts';
 export { DriverRing } from './driver-ring.ts';

@@ -82,7 +82,7 @@ export class Answers {
       return;
     }
     this.#writeHeader(call.uniqueLow, call.uniqueHigh, checked);
-    chain.copyIn(0, this.#scratch.outHeaderAddress, ANSWER_HEADER_BYTES);
+    chain.copyIn(0, this.#scratch.answer, 0, ANSWER_HEADER_BYTES);
     queue.push(chain, ANSWER_HEADER_BYTES + checked);
   }
 
@@ -111,24 +111,24 @@ export class Answers {
   answer(queue: Virtqueue, chain: Chain, low: number, high: number, result: number): void {
     this.#writeHeader(low, high, result);
     const bytes = ANSWER_HEADER_BYTES + Math.max(result, 0);
-    chain.copyIn(0, this.#scratch.outHeaderAddress, bytes);
+    chain.copyIn(0, this.#scratch.answer, 0, bytes);
     queue.push(chain, bytes);
   }
 
   #writeHeader(low: number, high: number, result: number): void {
-    const { outHeader } = this.#scratch;
+    const { view } = this.#scratch.answer;
     const bytes = ANSWER_HEADER_BYTES + Math.max(result, 0);
-    outHeader.setUint32(FUSE_OUT_HEADER.len, bytes, true);
-    outHeader.setInt32(FUSE_OUT_HEADER.error, Math.min(result, 0), true);
-    outHeader.setUint32(FUSE_OUT_HEADER.unique, low, true);
-    outHeader.setUint32(FUSE_OUT_HEADER.unique + 4, high, true);
+    view.setUint32(FUSE_OUT_HEADER.len, bytes, true);
+    view.setInt32(FUSE_OUT_HEADER.error, Math.min(result, 0), true);
+    view.setUint32(FUSE_OUT_HEADER.unique, low, true);
+    view.setUint32(FUSE_OUT_HEADER.unique + 4, high, true);
   }
 
   /** Answers a request, whose header is the one that was just read, without a call. */
   answerNow(queue: Virtqueue, chain: Chain, result: number): void {
-    const { inView } = this.#scratch;
-    const low = inView.getUint32(FUSE_IN_HEADER.unique, true);
-    const high = inView.getUint32(FUSE_IN_HEADER.unique + 4, true);
+    const { view } = this.#scratch.in;
+    const low = view.getUint32(FUSE_IN_HEADER.unique, true);
+    const high = view.getUint32(FUSE_IN_HEADER.unique + 4, true);
     this.answer(queue, chain, low, high, result);
   }
 

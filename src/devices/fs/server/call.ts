@@ -8,7 +8,7 @@
 import { assert } from '../../../util/index.ts';
 import { mapAnonymous, viewMemory } from '../../../sys/index.ts';
 import type { Mapping } from '../../../sys/index.ts';
-import type { Chain, Virtqueue } from '../../../virtqueue/index.ts';
+import type { Chain, NativeBytes, Virtqueue } from '../../../virtqueue/index.ts';
 import { FUSE_IN_HEADER, FUSE_OUT_HEADER } from '../../../fuse/index.ts';
 import type { FuseCall } from '../operations.ts';
 import type { NamePlaces } from './names.ts';
@@ -41,15 +41,13 @@ export const STATE = {
 /** Memory that all calls of a server share: one request's arguments, and one answer. */
 export class Scratch {
   /** Header and arguments. */
-  readonly inAddress: number;
-  readonly inView: DataView;
+  readonly in: NativeBytes;
   /** The arguments alone. */
   readonly input: DataView;
   readonly inputArray: Uint8Array;
   readonly inputAddress: number;
   /** Header and answer. */
-  readonly outHeaderAddress: number;
-  readonly outHeader: DataView;
+  readonly answer: NativeBytes;
   /** The answer alone. */
   readonly out: DataView;
   readonly outArray: Uint8Array;
@@ -64,13 +62,11 @@ export class Scratch {
     const { address } = this.#memory;
     // SAFETY: mapped until close(), which is the end of the server.
     const buffer = viewMemory(address, outAt + outBytes);
-    this.inAddress = address;
-    this.inView = new DataView(buffer, 0, inBytes);
+    this.in = { address, view: new DataView(buffer, 0, inBytes) };
     this.inputAddress = address + FUSE_IN_HEADER.SIZE;
     this.input = new DataView(buffer, FUSE_IN_HEADER.SIZE, INPUT_BYTES_MAX);
     this.inputArray = new Uint8Array(buffer, FUSE_IN_HEADER.SIZE, INPUT_BYTES_MAX + GUARD_BYTES);
-    this.outHeaderAddress = address + outAt;
-    this.outHeader = new DataView(buffer, outAt, FUSE_OUT_HEADER.SIZE);
+    this.answer = { address: address + outAt, view: new DataView(buffer, outAt, outBytes) };
     const answerAt = outAt + FUSE_OUT_HEADER.SIZE;
     this.outAddress = address + answerAt;
     this.out = new DataView(buffer, answerAt, OUTPUT_BYTES_MAX);

@@ -109,14 +109,14 @@ export class FuseServer {
   handle(queue: Virtqueue, chain: Chain): void {
     this.#answers.count(COUNTER.requests);
     const readableBytes = chain.readableBytes;
-    const { inView, inAddress } = this.#scratch;
+    const { view } = this.#scratch.in;
     if (readableBytes < HEADER_BYTES) {
       this.#answers.giveBack(queue, chain);
       return;
     }
-    chain.copyOut(0, inAddress, HEADER_BYTES);
-    const opcode = inView.getUint32(FUSE_IN_HEADER.opcode, true);
-    const lengthBytes = inView.getUint32(FUSE_IN_HEADER.len, true);
+    chain.copyOut(0, this.#scratch.in, 0, HEADER_BYTES);
+    const opcode = view.getUint32(FUSE_IN_HEADER.opcode, true);
+    const lengthBytes = view.getUint32(FUSE_IN_HEADER.len, true);
     if (opcode === FUSE_OPCODE.FORGET || opcode === FUSE_OPCODE.BATCH_FORGET) {
       this.#forget(queue, chain, opcode, lengthBytes);
       return;
@@ -182,19 +182,19 @@ export class FuseServer {
 
   /** Hands a request to the file system. */
   #ask(queue: Virtqueue, chain: Chain, opcode: number, lengthBytes: number, row: RequestRow): void {
-    const { inView } = this.#scratch;
+    const { view } = this.#scratch.in;
     const write = opcode === FUSE_OPCODE.WRITE;
     const argumentBytes = this.#copyArguments(chain, opcode, lengthBytes);
     const room = chain.writableBytes - ANSWER_HEADER_BYTES;
     const call = this.#calls.take(queue, chain);
     call.opcode = opcode;
-    call.uniqueLow = inView.getUint32(FUSE_IN_HEADER.unique, true);
-    call.uniqueHigh = inView.getUint32(FUSE_IN_HEADER.unique + 4, true);
+    call.uniqueLow = view.getUint32(FUSE_IN_HEADER.unique, true);
+    call.uniqueHigh = view.getUint32(FUSE_IN_HEADER.unique + 4, true);
     call.unique = joinU64(call.uniqueLow, call.uniqueHigh);
-    call.nodeId = readU64(inView, FUSE_IN_HEADER.nodeid);
-    call.uid = inView.getUint32(FUSE_IN_HEADER.uid, true);
-    call.gid = inView.getUint32(FUSE_IN_HEADER.gid, true);
-    call.pid = inView.getUint32(FUSE_IN_HEADER.pid, true);
+    call.nodeId = readU64(view, FUSE_IN_HEADER.nodeid);
+    call.uid = view.getUint32(FUSE_IN_HEADER.uid, true);
+    call.gid = view.getUint32(FUSE_IN_HEADER.gid, true);
+    call.pid = view.getUint32(FUSE_IN_HEADER.pid, true);
     call.inputBytes = argumentBytes;
     call.outBytesMax = Math.min(room, OUTPUT_BYTES_MAX);
     let fault = 0;
@@ -248,12 +248,13 @@ export class FuseServer {
    * bytes they are; -1 when they cannot be right.
    */
   #copyArguments(chain: Chain, opcode: number, lengthBytes: number): number {
-    const { inView, inputAddress, input, inputArray } = this.#scratch;
-    const extensions = inView.getUint16(FUSE_IN_HEADER.totalExtlen, true) * EXTENSION_UNIT_BYTES;
+    const { input, inputArray } = this.#scratch;
+    const { view } = this.#scratch.in;
+    const extensions = view.getUint16(FUSE_IN_HEADER.totalExtlen, true) * EXTENSION_UNIT_BYTES;
     let bytes = lengthBytes - HEADER_BYTES - extensions;
     if (opcode === FUSE_OPCODE.WRITE) bytes = Math.min(bytes, FUSE_WRITE_IN.SIZE);
     if (bytes < 0 || bytes > INPUT_BYTES_MAX - FUSE_SETXATTR_IN.SIZE) return -1;
-    if (bytes > 0) chain.copyOut(HEADER_BYTES, inputAddress, bytes);
+    if (bytes > 0) chain.copyOut(HEADER_BYTES, this.#scratch.in, HEADER_BYTES, bytes);
     if (opcode === FUSE_OPCODE.SETXATTR && !this.#setxattrExt && bytes >= OLD_SETXATTR_BYTES) {
       inputArray.copyWithin(FUSE_SETXATTR_IN.SIZE, OLD_SETXATTR_BYTES, bytes);
       input.setUint32(OLD_SETXATTR_BYTES, 0, true);
@@ -291,11 +292,12 @@ export class FuseServer {
 
   /** INIT and DESTROY: both end the session before, as soon as nothing of it is pending. */
   #turnSession(queue: Virtqueue, chain: Chain, opcode: number, lengthBytes: number): void {
-    const { inView, input } = this.#scratch;
+    const { input } = this.#scratch;
+    const { view } = this.#scratch.in;
     const call = this.#calls.take(queue, chain);
     call.opcode = opcode;
-    call.uniqueLow = inView.getUint32(FUSE_IN_HEADER.unique, true);
-    call.uniqueHigh = inView.getUint32(FUSE_IN_HEADER.unique + 4, true);
+    call.uniqueLow = view.getUint32(FUSE_IN_HEADER.unique, true);
+    call.uniqueHigh = view.getUint32(FUSE_IN_HEADER.unique + 4, true);
     call.outBytesMax = Math.min(chain.writableBytes - ANSWER_HEADER_BYTES, OUTPUT_BYTES_MAX);
     if (opcode === FUSE_OPCODE.INIT) {
       const bytes = this.#copyArguments(chain, opcode, lengthBytes);
@@ -349,8 +351,8 @@ export class FuseServer {
       else this.#answers.refuse(queue, chain);
       return;
     }
-    const { inputAddress, input } = this.#scratch;
-    chain.copyOut(HEADER_BYTES, inputAddress, FUSE_INTERRUPT_IN.SIZE);
+    const { input } = this.#scratch;
+    chain.copyOut(HEADER_BYTES, this.#scratch.in, HEADER_BYTES, FUSE_INTERRUPT_IN.SIZE);
     const unique = readU64(input, FUSE_INTERRUPT_IN.unique);
     if (this.#mounted && unique !== Infinity) this.#interruptOne(unique);
     if (chain.writableBytes < ANSWER_HEADER_BYTES) queue.push(chain, 0);
@@ -378,10 +380,11 @@ export class FuseServer {
       this.#answers.giveBack(queue, chain);
       return;
     }
-    const { inView, input, inputAddress } = this.#scratch;
-    chain.copyOut(HEADER_BYTES, inputAddress, bytes);
+    const { input } = this.#scratch;
+    const { view } = this.#scratch.in;
+    chain.copyOut(HEADER_BYTES, this.#scratch.in, HEADER_BYTES, bytes);
     if (single) {
-      this.#forgetOne(readU64(inView, FUSE_IN_HEADER.nodeid), readU64(input, 0));
+      this.#forgetOne(readU64(view, FUSE_IN_HEADER.nodeid), readU64(input, 0));
       queue.push(chain, 0);
       return;
     }
