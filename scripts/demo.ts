@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: serves a disk and a folder by the commands that users type, boots a small Linux in
- * QEMU on them, has that write and read, and shows that guest and host agree on every byte; then
+ * `npm run demo`: serves a disk and a folder by the commands that users type, boots a small Linux
+ * in QEMU on them, has that write and read, and shows that guest and host agree on every byte; then
  * measures the same disk without a virtual machine. Where there is no QEMU our own front-end takes
  * the guest's place.
  *

@@ -312,7 +312,7 @@ describe('a FUSE server under random requests', () => {
         for (const each of steps) run.step(each);
         run.end();
       }),
-      { numRuns: 500 },
+      { numRuns: 200 },
     );
   });
 });
