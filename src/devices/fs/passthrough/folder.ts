@@ -15,6 +15,7 @@ import { FolderState } from './folder-state.ts';
 import { LockOps } from './lock-ops.ts';
 import * as names from './name-ops.ts';
 import type { HostFolderSettings } from './options.ts';
+import { XattrMap } from './xattr-map.ts';
 import { XattrOps } from './xattr-ops.ts';
 
 /** See the module. For the thread on which it was made. */
@@ -214,6 +215,14 @@ export class HostFolder implements FuseOperations {
   }
 }
 
+/**
+ * Whether capabilities of programs are kept under a name that the host's kernel does not know: it
+ * will not take them away when a program is written to, so the guest's kernel has to.
+ */
+function hidesCapabilities({ xattrMap }: HostFolderSettings): boolean {
+  return xattrMap !== '' && XattrMap.parse(xattrMap).renames('security.capability');
+}
+
 function abilitiesOf(settings: HostFolderSettings, locks: LockOps): FuseAbilities {
   const { cache, writeback, posixAcl, killpriv, announceSubmounts, allowMmap } = settings;
   let flags = FUSE_INIT.ATOMIC_O_TRUNC | FUSE_INIT.EXPORT_SUPPORT;
@@ -223,7 +232,7 @@ function abilitiesOf(settings: HostFolderSettings, locks: LockOps): FuseAbilitie
   else flags |= FUSE_INIT.AUTO_INVAL_DATA;
   if (writeback) flags |= FUSE_INIT.WRITEBACK_CACHE;
   if (posixAcl) flags |= FUSE_INIT.POSIX_ACL | FUSE_INIT.DONT_MASK | FUSE_INIT.SETXATTR_EXT;
-  if (killpriv) flags |= FUSE_INIT.HANDLE_KILLPRIV_V2;
+  if (killpriv && !hidesCapabilities(settings)) flags |= FUSE_INIT.HANDLE_KILLPRIV_V2;
   if (announceSubmounts) flags |= FUSE_INIT.SUBMOUNTS;
   return {
     flags,

@@ -8,7 +8,7 @@ import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { LINUX_F, LINUX_O, S_IF } from '../../../fuse/index.ts';
+import { FUSE_INIT, LINUX_F, LINUX_O, S_IF } from '../../../fuse/index.ts';
 import { FuseCalls, FuseConnection } from '../../../frontend/index.ts';
 import { openFdCount } from '../../../sys/index.ts';
 import { TestBackend } from '../../../testing/index.ts';
@@ -347,6 +347,21 @@ describe('attributes whose names are not for the guest', () => {
       },
       { xattrMap },
     );
+  });
+});
+
+describe('capabilities of programs under another name', () => {
+  it('are left to the guest, whose kernel takes them away when a program is written to', async () => {
+    const agreed = async (options: Omit<HostFolderOptions, 'folder'>): Promise<boolean> => {
+      let flags = 0;
+      await sharing(async (calls) => {
+        ({ flags } = await calls.connection.init({ flags: FUSE_INIT.HANDLE_KILLPRIV_V2 }));
+      }, options);
+      return (flags & FUSE_INIT.HANDLE_KILLPRIV_V2) !== 0;
+    };
+    assert.equal(await agreed({ xattr: true }), true);
+    assert.equal(await agreed({ xattrMap: ':map:trusted.:user.virtiofs.:' }), true);
+    assert.equal(await agreed({ xattrMap: ':map::user.virtiofs.:' }), false);
   });
 });
 

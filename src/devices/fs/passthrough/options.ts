@@ -116,6 +116,13 @@ export function hostFolderSettings(options: HostFolderOptions): HostFolderSettin
   if (posixAcl && !settings.xattr) {
     throw optionError('posix-acl needs xattr: access control lists are extended attributes');
   }
+  // Lists name owners by their numbers, and pass as they are; the host's kernel goes by them.
+  const maps = [settings.uidMap, settings.gidMap, settings.translateUid, settings.translateGid];
+  if (posixAcl && (owner !== 'host' || maps.some((rules) => rules.length > 0))) {
+    throw optionError(
+      "posix-acl needs owner host without maps: the owners in lists are the host's",
+    );
+  }
   if (settings.writeback && (cache === 'never' || cache === 'metadata')) {
     throw optionError(`writeback needs a cache for data: with cache ${cache} there is none`);
   }

@@ -122,6 +122,17 @@ describe('a map of attribute names', () => {
     assert.deepEqual(back, name);
   });
 
+  it('knows which names are others on the host', () => {
+    const all = XattrMap.parse(':map::user.virtiofs.:');
+    const trusted = XattrMap.parse(':map:trusted.:user.virtiofs.:');
+    const none = XattrMap.parse('/bad/all/security./security./ /ok/all///');
+    const name = 'security.capability';
+    assert.deepEqual(
+      [all, trusted, none, XattrMap.none].map((map) => map.renames(name)),
+      [true, false, false, false],
+    );
+  });
+
   it('says so when there is no room', () => {
     const map = XattrMap.parse(':map::user.virtiofs.:');
     assert.equal(toHost(map, 'user.x', 20), 'user.virtiofs.user.x');

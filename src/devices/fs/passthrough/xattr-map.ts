@@ -66,6 +66,14 @@ export class XattrMap {
     return new XattrMap(rules);
   }
 
+  /** Whether the host knows a name of the guest's by another one. */
+  renames(name: string): boolean {
+    const bytes = new TextEncoder().encode(name);
+    const out = new Uint8Array(2 * NAME_BYTES_MAX);
+    const length = this.toHost(bytes, out);
+    return length > 0 && new TextDecoder().decode(out.subarray(0, length)) !== name;
+  }
+
   /**
    * Writes the host's name for a guest's into `out`, and returns its bytes; or a negative Linux
    * errno: EPERM for a name that is forbidden (a GETXATTR of it is answered with ENODATA, as if
