@@ -166,6 +166,27 @@ async function compare(source: FsSource, codes: 'same codes' | 'same success'): 
   await expectNoLeak(before);
 }
 
+/** Many steps at once: none of them gets stuck or fails in an odd way, and nothing is left. */
+async function crowd(source: FsSource): Promise<void> {
+  const served = await TestBackend.start(openFs({ tag: 'fuzz', source, requestQueues: 2 }));
+  const options = { idleNodesMax: 2, queueCount: 2, slotCount: 8 };
+  const mount = await FsClient.mount(served.socketPath, options);
+  const run = fc.asyncProperty(fc.array(step, { minLength: 50, maxLength: 200 }), async (steps) => {
+    await mount.mkdir(BASE, { recursive: true });
+    await Promise.all(steps.map((each) => outcome(mount, `${BASE}/`, each)));
+    await mount.rm('/1', { recursive: true });
+    assert.deepEqual(await mount.readdir('/'), []);
+    await mount.forgetIdleNodes();
+    assert.equal(mount.nodeCount, 0);
+  });
+  try {
+    await fc.assert(run, { numRuns: 20, includeErrorInReport: true });
+  } finally {
+    await mount.unmount();
+    await served.close();
+  }
+}
+
 function isCode(result: unknown): boolean {
   return typeof result === 'string' && /^E[A-Z]+$/.test(result);
 }
@@ -175,6 +196,7 @@ describe('FsClient against node:fs', () => {
     const folder = mkdtempSync(join(tmpdir(), 'vhu-fuzz-share-'));
     try {
       await compare({ kind: 'folder', folder }, 'same codes');
+      await crowd({ kind: 'folder', folder });
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -182,5 +204,6 @@ describe('FsClient against node:fs', () => {
 
   it('a file system in memory is as a folder of the host', async () => {
     await compare({ kind: 'memory' }, 'same success');
+    await crowd({ kind: 'memory' });
   });
 });
