@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { PROGRAM_FILE, runProgram } from '../support/program.ts';
+import { ROOT, readText } from '../support/repository.ts';
 
 let folder = '';
 
@@ -273,6 +274,17 @@ test('the description file names a program by its whole path', async () => {
   });
   const standard = await runProgram(['description', 'blk'], { file: PROGRAM_FILE });
   assert.match(standard.stdout, /"binary": "\/.*vhost-user-blk"/);
+});
+
+test('the files in share/ are what the program prints, and takes', async () => {
+  for (const device of ['blk', 'fs']) {
+    const binary = `/usr/bin/vhost-user-${device}`;
+    const { stdout } = await runProgram(['description', device, '--binary', binary]);
+    assert.equal(stdout, readText(`share/qemu/vhost-user/50-vhost-user-${device}.json`));
+  }
+  const example = join(ROOT, 'share/examples/devices.yaml');
+  const { code, stderr } = await runProgram(['run', '--check', example]);
+  assert.equal(code, 0, stderr);
 });
 
 test('options that only the device understands are wrong usage, too', async () => {
