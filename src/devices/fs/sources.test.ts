@@ -19,7 +19,7 @@ import { after, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import { FsClient } from '../../frontend/index.ts';
-import { TestBackend } from '../../testing/index.ts';
+import { FS_CHECKS, TestBackend, runFsCheck } from '../../testing/index.ts';
 import { MemoryFileSystem, fsError, openFs } from './index.ts';
 import type { FileSystem, FsDevice, FsSource } from './index.ts';
 
@@ -90,6 +90,12 @@ describe('a file system in memory', () => {
       await useAll(client);
       await client.writeFile('/seen', 'by both');
       assert.equal(fileSystem.lookup(fileSystem.root, 'seen')?.size, 7);
+    });
+  });
+
+  it('is what any file system owes to be', async (context) => {
+    await mounted({ kind: 'memory' }, async (client) => {
+      for (const each of FS_CHECKS) await context.test(each.name, () => runFsCheck(each, client));
     });
   });
 
