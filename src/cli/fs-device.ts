@@ -32,7 +32,7 @@ function sourceOf(choices: FsChoices): FsSource {
     kind: 'memory',
     ...(typeof memory === 'number' && { bytesMax: memory }),
     ...(preload !== undefined && { preload }),
-    ...(readonly !== undefined && { readonly }),
+    ...(readonly !== undefined && { readOnly: readonly }),
   };
 }
 

@@ -43,7 +43,7 @@ export interface FileSystemSource {
   /** The device ends it (`end`) when it is closed. */
   readonly fileSystem: FileSystem<unknown, unknown>;
   /** Nothing may be changed, whatever it can do. */
-  readonly readonly?: boolean;
+  readonly readOnly?: boolean;
 }
 
 /** A file system in memory, on a worker thread. */
@@ -89,9 +89,9 @@ export function planSource(source: FsSource): FsPlan {
       return { place: 'local', create };
     }
     case 'file-system': {
-      const { fileSystem, readonly = false } = source;
+      const { fileSystem, readOnly = false } = source;
       const create: FuseOperationsFactory = (host) =>
-        treeOperations(fileSystem, { ...hooksOf(host), readonly });
+        treeOperations(fileSystem, { ...hooksOf(host), readOnly });
       return { place: 'local', create };
     }
     case 'module':

@@ -139,7 +139,7 @@ describe('a file system in memory', () => {
       assert.equal((await client.stat('/sparse')).size, 3_000_000);
       await client.writeFile('/sub/file', 'of the guest');
     });
-    await mounted({ kind: 'memory', preload: tarFile(), readonly: true }, async (client) => {
+    await mounted({ kind: 'memory', preload: tarFile(), readOnly: true }, async (client) => {
       assert.equal((await client.readFile('/in/tar')).toString(), 'packed');
       await assert.rejects(client.writeFile('/new', ''), { code: 'EROFS' });
     });

@@ -14,7 +14,7 @@ import { preload } from './preload.ts';
 export interface MemoryPlan extends MemoryOptions {
   /** A folder or an archive of this host that is copied into it. */
   readonly preload?: string;
-  readonly readonly?: boolean;
+  readonly readOnly?: boolean;
 }
 
 /** Makes the operations; `host.options` is a {@link MemoryPlan}. */
@@ -23,5 +23,5 @@ export async function createOperations(host: FuseHost): Promise<FuseOperations> 
   // Nobody but the guest changes anything, so that its kernel may keep what it has seen.
   const memory = new MemoryFileSystem({ validMs: Infinity, ...plan });
   if (plan.preload !== undefined) await preload(memory, plan.preload);
-  return treeOperations(memory, { ...hooksOf(host), readonly: plan.readonly ?? false });
+  return treeOperations(memory, { ...hooksOf(host), readOnly: plan.readOnly ?? false });
 }

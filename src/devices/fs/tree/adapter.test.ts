@@ -64,10 +64,10 @@ test('a writable file system refuses what it has no method for', async () => {
   await assert.rejects(mountOf(fs).mkdir('/new'), { code: 'EPERM' });
 });
 
-test('the option readonly takes the writing methods of any file system away', async () => {
+test('the option readOnly takes the writing methods of any file system away', async () => {
   const memory = new MemoryFileSystem();
   await mountOf(memory).writeFile('/a', 'text');
-  const mount = mountOf(memory, { readonly: true });
+  const mount = mountOf(memory, { readOnly: true });
   assert.equal((await mount.readFile('/a')).toString(), 'text');
   await assert.rejects(mount.writeFile('/a', 'more'), { code: 'EROFS' });
   await assert.rejects(mount.unlink('/a'), { code: 'EROFS' });
@@ -271,6 +271,17 @@ function slowFiles(): {
   };
   return slow;
 }
+
+test('flags that cannot be opened with make no file', async () => {
+  const memory = new MemoryFileSystem();
+  const mount = mountOf(memory);
+  await assert.rejects(mount.create('/a', LINUX_O.ACCMODE), { code: 'EINVAL' });
+  assert.deepEqual(await mount.readdir('/'), []);
+  const input = fuseInput(16, { 0: LINUX_O.ACCMODE });
+  const unnamed = mount.ask({ opcode: 'TMPFILE', nodeId: FUSE_ROOT_ID, name: 'x', input });
+  await assert.rejects(unnamed, { code: 'EINVAL' });
+  assert.equal(memory.usage().filesFree, memory.usage().files);
+});
 
 test('an interrupt aborts the signal of its request, and of no other', async () => {
   const slow = slowFiles();

@@ -28,7 +28,7 @@ const NS_PER_MS = 1_000_000;
 /** How a file system is served. */
 export interface TreeOptions {
   /** Nothing may be changed, whatever the file system can do. */
-  readonly readonly?: boolean;
+  readonly readOnly?: boolean;
   /** Called after answers that came later than their requests, once for several. */
   readonly completed?: () => void;
   /** Told of what a file system threw that is no error for a guest: a mistake of its author. */
@@ -93,7 +93,7 @@ export class TreeCore<Node, File> {
   #isCompleting = false;
 
   constructor(fs: FileSystem<Node, File>, options: TreeOptions) {
-    this.fs = options.readonly === true ? readOnlyView(fs) : fs;
+    this.fs = options.readOnly === true ? readOnlyView(fs) : fs;
     this.isWritable = isWritable(this.fs);
     this.validMs = fs.validMs ?? VALID_MS;
     this.nodes = new NodeTable(fs.root, fs.inode?.bind(fs));

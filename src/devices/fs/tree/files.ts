@@ -106,6 +106,7 @@ function madeAndOpened<Node, File>(
     (request) => {
       const directory = core.known(call.nodeId);
       parentIno = directory.ino;
+      checkFlags(core, flags);
       return after(make(directory.node, request), (node) =>
         after(opened(core, node, flags, false, request), (file) =>
           after(core.described(node, request), (found) => ({ file, found })),
@@ -120,6 +121,14 @@ function madeAndOpened<Node, File>(
   );
 }
 
+/** Refuses what cannot be opened, before anything is made. */
+function checkFlags<Node, File>(core: TreeCore<Node, File>, flags: number): void {
+  const access = flags & LINUX_O.ACCMODE;
+  core.files.checkRoom();
+  if (access === LINUX_O.ACCMODE) throw fsError('EINVAL');
+  if (access !== LINUX_O.RDONLY && core.fs.write === undefined) throw core.lacking();
+}
+
 /** Opens a node, truncated when the flags say so. */
 function opened<Node, File>(
   core: TreeCore<Node, File>,
@@ -129,12 +138,10 @@ function opened<Node, File>(
   request: FsRequest,
 ): Awaitable<Opened<Node, File>> {
   const { fs } = core;
-  core.files.checkRoom();
+  checkFlags(core, flags);
   const access = flags & LINUX_O.ACCMODE;
-  if (access === LINUX_O.ACCMODE) throw fsError('EINVAL');
   const read = access !== LINUX_O.WRONLY;
   const write = access !== LINUX_O.RDONLY;
-  if (write && fs.write === undefined) throw core.lacking();
   const mode = { read, write, append: (flags & LINUX_O.APPEND) !== 0 };
   const isTruncated = (flags & LINUX_O.TRUNC) !== 0;
   const ready = isTruncated ? setStat(core, node, { size: 0 }, kills, request) : undefined;
