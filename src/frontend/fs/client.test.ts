@@ -52,7 +52,7 @@ async function withFolder(
 ): Promise<void> {
   const before = holdings();
   const folder = mkdtempSync(join(tmpdir(), 'vhu-share-'));
-  const source = { kind: 'folder', folder, xattr: true } as const;
+  const source = { kind: 'folder', folder, xattr: true, sharedLocks: true } as const;
   const served = await TestBackend.start(openFs({ tag: 'share', source, requestQueues: 2 }));
   try {
     await body(served.socketPath, folder);
