@@ -16,7 +16,7 @@ type Node = { readonly [name: string]: Node } | (() => Content | Promise<Content
 const root: Node = {
   now: () => `${new Date().toISOString()}\n`,
   random: () => randomBytes(1024),
-  passwords: () => readFile('/etc/passwd'), // a promise; what it throws, the guest gets
+  hosts: () => readFile('/etc/hosts'), // a promise; what it throws, the guest gets
   host: {
     name: () => `${hostname()}\n`,
     uptime: () => `${uptime()}\n`,

@@ -84,11 +84,11 @@ test('a file system of functions in thirty lines is mounted and read', async (co
   const ended = new Promise<number | null>((resolve) => program.once('exit', resolve));
   context.after(() => program.kill('SIGKILL'));
   const client = await FsClient.mount(socketPath, { connectWaitMs: CONNECT_WAIT_MS });
-  assert.deepEqual(await client.readdir('/'), ['now', 'random', 'passwords', 'host']);
+  assert.deepEqual(await client.readdir('/'), ['now', 'random', 'hosts', 'host']);
   const now = Date.parse((await client.readFile('/now')).toString().trim());
   assert.ok(Math.abs(now - Date.now()) < 60_000);
   assert.equal((await client.readFile('/random')).length, 1024);
-  assert.deepEqual(await client.readFile('/passwords'), readFileSync('/etc/passwd'));
+  assert.deepEqual(await client.readFile('/hosts'), readFileSync('/etc/hosts'));
   assert.equal((await client.readFile('/host/name')).toString(), `${hostname()}\n`);
   await assert.rejects(client.writeFile('/now', 'later'), { code: 'EROFS' });
   await client.unmount();
