@@ -60,7 +60,8 @@ Prints a table; docs/performance.md says how to read it.
   --profile            profiles our server in each line, and says where its time went
   --profiler NAME      perf (also sees the kernel) or cpu (V8's own); perf where it works
   --json FILE          keeps all figures in a file, as they come
-  --resume             goes on with the file of --json: what is there is not measured again
+  --resume             goes on with the file of --json: what is there is not measured again; with
+                       more --guest-rounds than before, the further ones are
   --show FILE          measures nothing, prints the table of a file
   --docs               puts the figures into docs/performance.md and README.md
   --check              ends with status 1 when a bar is missed

@@ -195,6 +195,10 @@ describe('the file of figures', () => {
     saveReport(path, report());
     const posix = report({ setting: { ...SETTING, posix: true } });
     assert.throws(() => resumeReport(path, posix), /other options/);
+    const effort = { ...SETTING.effort, guestRounds: 9 };
+    const more = resumeReport(path, report({ rows: [], setting: { ...SETTING, effort } }));
+    assert.equal(more.rows.length, 2, 'more boots of the guest go on with those that there are');
+    assert.equal(more.setting.effort.guestRounds, 9);
     const newer = report({ machine: { ...MACHINE, commit: 'def' } });
     assert.throws(() => resumeReport(path, newer), /commit abc/);
   });
