@@ -40,6 +40,8 @@ export {
   FsDevice,
   MemoryFileSystem,
   fsError,
+  nameBytes,
+  nameText,
   openArchive,
   openFs,
   treeOperations,

@@ -37,6 +37,7 @@ export class ArchiveFileSystem implements FileSystem<ArchiveNode> {
   readonly #contents: ArchiveContents;
   readonly #count: number;
 
+  /** @internal use `openArchive` */
   constructor(tree: ArchiveTree, contents: ArchiveContents, skipped: readonly string[]) {
     this.root = tree.root;
     this.skipped = skipped;

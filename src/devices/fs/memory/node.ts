@@ -37,7 +37,7 @@ export class MemoryNode implements Stat {
   changed: Timestamp;
   /** Where a symbolic link points to. */
   readonly target: string;
-  /** The content of a file. */
+  /** @internal the content of a file */
   readonly data: FileData | null;
   /** What is in a directory. */
   readonly children: Map<string, MemoryNode> | null;

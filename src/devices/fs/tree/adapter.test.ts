@@ -82,6 +82,7 @@ test('what a method throws becomes an errno, and only a mistake is reported', as
       lookup: (_node, name) => {
         if (name === 'ours') throw fsError('EACCES');
         if (name === 'nodes') throw Object.assign(new Error('no'), { code: 'ECONNREFUSED' });
+        if (name === 'strange') throw Object.assign(new Error('no'), { code: 'constructor' });
         if (name === 'aborted') throw new DOMException('stop', 'AbortError');
         // eslint-disable-next-line @typescript-eslint/only-throw-error
         if (name === 'text') throw 'a string';
@@ -99,6 +100,7 @@ test('what a method throws becomes an errno, and only a mistake is reported', as
   assert.equal(await lookup('other'), -LINUX_E.IO);
   assert.equal(await lookup('text'), -LINUX_E.IO);
   assert.deepEqual(reported, [mistake, 'a string']);
+  assert.equal(await lookup('strange'), -LINUX_E.IO);
 });
 
 test('a promise that is rejected is an error, and the server is told once for several', async () => {

@@ -3,40 +3,11 @@
  *
  * @module
  */
-import { LINUX_E } from '../../../fuse/index.ts';
-
-/** Errors that FUSE itself has no use for, and that what a file system calls may throw. */
-const MORE = {
-  CHILD: 10,
-  FAULT: 14,
-  NOTBLK: 15,
-  SPIPE: 29,
-  PIPE: 32,
-  DOM: 33,
-  DEADLK: 35,
-  BADMSG: 74,
-  ILSEQ: 84,
-  NOTSUP: 95,
-  ADDRINUSE: 98,
-  NETDOWN: 100,
-  NETUNREACH: 101,
-  CONNABORTED: 103,
-  CONNRESET: 104,
-  TIMEDOUT: 110,
-  CONNREFUSED: 111,
-  HOSTDOWN: 112,
-  HOSTUNREACH: 113,
-  DQUOT: 122,
-  CANCELED: 125,
-  WOULDBLOCK: 11,
-} as const;
-
-const NUMBERS: ReadonlyMap<string, number> = new Map(
-  Object.entries({ ...LINUX_E, ...MORE }).map(([name, number]) => [`E${name}`, number]),
-);
+import type { LINUX_E } from '../../../fuse/index.ts';
+import { LINUX_ERRNO } from '../../../sys/index.ts';
 
 /** The name of an error that a guest understands. */
-export type FsErrorCode = `E${keyof typeof LINUX_E | keyof typeof MORE}`;
+export type FsErrorCode = `E${keyof typeof LINUX_E}`;
 
 /** An error for a guest; see {@link fsError}. */
 export class FileSystemError extends Error {
@@ -61,9 +32,8 @@ export function fsError(code: FsErrorCode, message: string = code): FileSystemEr
 export function errnoOf(error: unknown): number {
   if (typeof error !== 'object' || error === null) return 0;
   const { code, name } = error as { code?: unknown; name?: unknown };
-  if (typeof code === 'string') {
-    const number = NUMBERS.get(code);
-    if (number !== undefined) return number;
+  if (typeof code === 'string' && Object.hasOwn(LINUX_ERRNO, code)) {
+    return LINUX_ERRNO[code] as number;
   }
-  return name === 'AbortError' ? LINUX_E.INTR : 0;
+  return name === 'AbortError' ? (LINUX_ERRNO.EINTR as number) : 0;
 }
