@@ -124,11 +124,16 @@ export class LockOps {
     return PENDING;
   }
 
-  /** FLUSH: one of the guest's programs closed the file, and with that gives up its locks. */
+  /**
+   * FLUSH: one of the guest's programs closed the file, and with that gives up its locks. Where
+   * locks are the guest's own there is nothing to do, and the guest is told (ENOSYS), so that it
+   * asks no more.
+   */
   flush(call: FuseCall): number {
     const { input } = call;
     const handle = this.#state.handles.file(getU64(input, FUSE_FLUSH_IN.fh));
     if (handle === undefined) return -LINUX_E.BADF;
+    if (!this.#state.settings.sharedLocks) return -LINUX_E.NOSYS;
     const low = input.getUint32(FUSE_FLUSH_IN.lockOwner, true);
     const high = input.getUint32(FUSE_FLUSH_IN.lockOwner + 4, true);
     if (this.#owners.size > 0) this.#forgetOwner(ownerKey(handle.slot, low, high));
