@@ -330,6 +330,25 @@ describe('descriptors of this process', () => {
   });
 });
 
+describe('the end of an open file', () => {
+  for (const [sharedLocks, answer] of [
+    [false, 'ENOSYS'],
+    [true, 'ok'],
+  ] as const) {
+    it(`with sharedLocks ${sharedLocks} a flush is answered by ${answer}`, async () => {
+      await sharing(
+        async (calls) => {
+          const a = await nodeOf(calls, 'a');
+          const { fh } = await calls.open(a, LINUX_O.RDONLY);
+          assert.equal(await outcome(calls.flush(a, fh, 1n)), answer);
+          assert.equal(await outcome(calls.flush(a, fh + 100n, 1n)), 'EBADF');
+        },
+        { sharedLocks },
+      );
+    });
+  }
+});
+
 describe('attributes whose names are not for the guest', () => {
   it('are not there for it, and cannot be set', async () => {
     const xattrMap = '/bad/all/user.secret/user.secret/ /unsupported/client/user.no// /ok/all///';
