@@ -49,6 +49,8 @@ test('a folder with setgid gives its group on, and folders below it are such fol
     await user.mkdir('/shared/d');
     assert.equal(ownerOf(join(folder, 'shared/f')).gid, 4242);
     assert.deepEqual(ownerOf(join(folder, 'shared/d')), { uid: 1000, gid: 4242, mode: 0o2777 });
+    await fs.mkdir('/shared/roots', { mode: 0o750 });
+    assert.deepEqual(ownerOf(join(folder, 'shared/roots')), { uid: 0, gid: 4242, mode: 0o2750 });
   }),
 );
 

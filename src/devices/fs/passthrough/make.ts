@@ -101,8 +101,13 @@ function masked(state: FolderState, call: FuseCall, mode: number): number {
   if (dontMask) state.identity.setUmask(0);
   if (result < 0 || state.identity.exactModes || wanted.kind === MAKE.link) return result;
   // The umask of this process has taken bits away that it has no say in.
-  const exact = dontMask ? mode & ~wanted.umask : mode;
+  let exact = dontMask ? mode & ~wanted.umask : mode;
+  if (wanted.kind === MAKE.folder && isFolderSetgid()) exact |= S_ISGID; // as Linux hands it on
   return setMode(result, exact & MODE_BITS);
+}
+
+function isFolderSetgid(): boolean {
+  return statFd(wanted.folder, folderStat) >= 0 && (folderStat.mode & S_ISGID) !== 0;
 }
 
 function issue(state: FolderState, call: FuseCall, mode: number): number {
