@@ -1,7 +1,8 @@
 /**
- * The root file system of a test guest: busybox, the virtio modules of the guest's kernel, fio and
- * e2fsprogs with the libraries that they need, as one cpio archive. The part that is the same for
- * every guest is built once and cached by a fingerprint of what is in it.
+ * The root file system of a test guest: busybox, the virtio modules of the guest's kernel, and for
+ * block devices fio and e2fsprogs with the libraries that they need, as one cpio archive. The part
+ * that is the same for every guest is built once and cached by a fingerprint of what is in it.
+ * A guest with tools goes on in the image that the set-up made, a whole Debian.
  *
  * @module
  */
@@ -34,6 +35,9 @@ interface Entry {
   readonly data: Uint8Array;
 }
 
+/** The serial number of the disk with the root file system of a guest with tools. */
+export const ROOT_SERIAL = 'guest-root';
+
 const INIT = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
@@ -46,22 +50,41 @@ ln -sf /proc/mounts /etc/mtab
 ln -sf /proc/self/fd /dev/fd
 for module in $(cat /modules/order); do insmod /modules/$module || echo "insmod $module: $?"; done
 cd /tmp
-sh /run.sh 2>&1
+for disk in /sys/block/vd*; do
+  [ "$(cat $disk/serial 2>/dev/null)" = ${ROOT_SERIAL} ] && root=/dev/\${disk##*/}
+done
+if [ -z "$root" ]; then
+  sh /run.sh 2>&1
+else
+  mkdir -p /whole
+  mount -t ext4 -o ro $root /whole
+  for point in proc sys dev tmp; do mount --bind /$point /whole/$point; done
+  mkdir /dev/shm
+  mount -t tmpfs shm /dev/shm
+  mount -t tmpfs run /whole/run
+  cp /run.sh /tmp/run.sh
+  # By its path: busybox would run its own shell, whose commands are busybox's too.
+  export HOME=/tmp LANG=C.UTF-8 PATH=/usr/local/bin:/usr/sbin:/usr/bin
+  chroot /whole /usr/bin/dash -c 'cd /tmp && exec /usr/bin/dash run.sh' 2>&1
+fi
 echo "@status=$?"
 poweroff -f
 `;
 
-/** Makes an initramfs whose guest runs `script` and then powers off, in the file `path`. */
-export function writeInitramfs(peers: Peers, script: string, path: string): void {
+/**
+ * Makes an initramfs whose guest runs `script` and then powers off, in the file `path`. `small`
+ * leaves out what a guest with tools has in its own root file system.
+ */
+export function writeInitramfs(peers: Peers, script: string, path: string, small = false): void {
   const run: Entry = { path: '/run.sh', mode: MODE.program, data: Buffer.from(script) };
-  copyFileSync(baseArchive(peers), path, constants.COPYFILE_FICLONE);
+  copyFileSync(baseArchive(peers, small), path, constants.COPYFILE_FICLONE);
   appendFileSync(path, archiveOf([run])); // the kernel unpacks archive after archive
 }
 
 /** The cached archive without a script; built when its parts have changed. */
-function baseArchive(peers: Peers): string {
+function baseArchive(peers: Peers, small: boolean): string {
   const modules = moduleFiles(peers.modules, MODULES);
-  const programs = [peers.fio, peers.mkfs, peers.fsck].flatMap(withLibraries);
+  const programs = small ? [] : [peers.fio, peers.mkfs, peers.fsck].flatMap(withLibraries);
   const files = new Map<string, string>([['/bin/busybox', peers.busybox]]);
   for (const path of programs) files.set(path, path);
   for (const path of modules) files.set(`/modules/${basename(path)}`, path);

@@ -1,6 +1,6 @@
 /**
  * Boots a small Linux guest under QEMU (TCG: it runs everywhere, and a nested KVM may hang), with
- * vhost-user block devices, runs a shell script in it and gives back what the script said.
+ * vhost-user devices, runs a shell script in it and gives back what the script said.
  *
  * @module
  */
@@ -8,14 +8,14 @@ import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { startProgram } from '../peers/process.ts';
 import type { Peers, Qemu } from '../peers/setup.ts';
-import { writeInitramfs } from './initramfs.ts';
+import { ROOT_SERIAL, writeInitramfs } from './initramfs.ts';
 
-const DEFAULTS = { memoryMb: 512, queues: 2, timeoutMs: 150_000 } as const;
+const DEFAULTS = { memoryMb: 512, cpus: 2, queues: 2, timeoutMs: 150_000 } as const;
 const VIRTIO_ID_BLOCK = 2;
 const BLK_CONFIG_BYTES = 60; // struct virtio_blk_config up to and with secure erase
 const QUEUE_SIZE = 256;
 
-/** One vhost-user device of the guest: /dev/vda, /dev/vdb and so on, in their order. */
+/** One vhost-user block device of the guest: /dev/vda, /dev/vdb and so on, in their order. */
 export interface GuestDisk {
   /** The back-end's socket; in /tmp for QEMU 11. */
   readonly socketPath: string;
@@ -29,10 +29,15 @@ export interface GuestDisk {
   readonly listen?: boolean;
 }
 
-/** One vhost-user-fs device of the guest. */
+/** One shared folder: `mount -t virtiofs TAG /mnt` in the guest. */
 export interface GuestShare {
-  readonly tag: string;
+  /** The back-end's socket; in /tmp for QEMU 11. */
   readonly socketPath: string;
+  readonly tag: string;
+  /** Request queues. Default: 1. */
+  readonly queues?: number;
+  /** QEMU connects again, after so long, when the back-end has gone. Default: it does not. */
+  readonly reconnectMs?: number;
 }
 
 /** A guest and what it is to do. */
@@ -41,11 +46,17 @@ export interface GuestOptions {
   readonly qemu: Qemu;
   /** A folder of the test's own in /tmp. */
   readonly folder: string;
-  readonly disks: readonly GuestDisk[];
+  readonly disks?: readonly GuestDisk[];
   readonly shares?: readonly GuestShare[];
+  /** The script runs in a whole Debian, read-only but for /tmp, with compiler, git and so on. */
+  readonly tools?: boolean;
+  /** A reboot boots the guest again, and the script runs again. Default: it ends the guest. */
+  readonly reboots?: boolean;
   /** Default: 2. */
   readonly cpus?: number;
-  /** For busybox's sh. A line `@key=value` becomes a value of the result. */
+  /** Default: 512. */
+  readonly memoryMb?: number;
+  /** For busybox's sh, or dash with `tools`. A line `@key=value` becomes a value of the result. */
   readonly script: string;
   /** How guest memory is made: both kinds are shared with the back-end. */
   readonly memory: 'memfd' | 'shm';
@@ -114,33 +125,43 @@ function guestCommand(options: GuestOptions): readonly string[] {
   const kernel = join(folder, 'vmlinuz');
   const initramfs = join(folder, 'initramfs.cpio');
   if (!existsSync(kernel)) copyFileSync(peers.kernel, kernel); // QEMU 11 sees /tmp only
-  writeInitramfs(peers, options.script, initramfs);
+  writeInitramfs(peers, options.script, initramfs, options.tools);
   return [
     ...(options.pipes === true ? withoutEventfd(peers) : []),
     ...options.qemu.command,
-    ...machineOptions(options.memory, options.cpus ?? 2),
+    ...machineOptions(options),
     ...['-kernel', kernel, '-initrd', initramfs],
     ...['-append', 'console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr'],
-    ...options.disks.flatMap(diskOptions),
+    ...(options.disks ?? []).flatMap(diskOptions),
     ...(options.shares ?? []).flatMap(shareOptions),
+    ...(options.tools === true ? rootOptions(options.qemu) : []),
   ];
 }
 
-function machineOptions(memory: 'memfd' | 'shm', cpus: number): readonly string[] {
-  const size = `${DEFAULTS.memoryMb}M`;
+function machineOptions(options: GuestOptions): readonly string[] {
+  const size = `${options.memoryMb ?? DEFAULTS.memoryMb}M`;
+  const memory = `memory-backend-${options.memory},id=mem,size=${size},share=on`;
   return [
     ...['-machine', 'q35,memory-backend=mem', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
-    ...[
-      '-smp',
-      String(cpus),
-      '-m',
-      size,
-      '-object',
-      `memory-backend-${memory},id=mem,size=${size},share=on`,
-    ],
-    ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
+    ...['-smp', String(options.cpus ?? DEFAULTS.cpus), '-m', size, '-object', memory],
+    ...['-nodefaults', '-no-user-config', '-display', 'none'],
+    ...(options.reboots === true ? [] : ['-no-reboot']),
     ...['-serial', 'stdio', '-monitor', 'none'],
   ];
+}
+
+/** The image is one for all guests, so it is read-only, and locked by none of them. */
+function rootOptions(qemu: Qemu): readonly string[] {
+  const image = `file=${qemu.guestRoot},format=raw,if=none,id=root,readonly=on,file.locking=off`;
+  return ['-drive', image, '-device', `virtio-blk-pci,drive=root,serial=${ROOT_SERIAL}`];
+}
+
+function shareOptions(share: GuestShare, index: number): readonly string[] {
+  const again = share.reconnectMs === undefined ? '' : `,reconnect-ms=${share.reconnectMs}`;
+  const chardev = `socket,id=s${index},path=${share.socketPath}${again}`;
+  const queues = share.queues === undefined ? '' : `,num-request-queues=${share.queues}`;
+  const device = `vhost-user-fs-pci,queue-size=1024,chardev=s${index},tag=${share.tag}${queues}`;
+  return ['-chardev', chardev, '-device', device];
 }
 
 function diskOptions(disk: GuestDisk, index: number): readonly string[] {
@@ -159,15 +180,6 @@ function diskOptions(disk: GuestDisk, index: number): readonly string[] {
     `config_size=${BLK_CONFIG_BYTES}`,
   ].join(',');
   return [...chardev, '-device', `vhost-user-test-device-pci,chardev=c${index},${properties}`];
-}
-
-function shareOptions(share: GuestShare, index: number): readonly string[] {
-  const chardev = ['-chardev', `socket,id=s${index},path=${share.socketPath}`];
-  return [
-    ...chardev,
-    '-device',
-    `vhost-user-fs-pci,queue-size=1024,chardev=s${index},tag=${share.tag}`,
-  ];
 }
 
 /** QEMU tries eventfd first and falls back to a pipe, so a failing eventfd is what it takes. */

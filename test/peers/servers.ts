@@ -1,6 +1,6 @@
 /**
- * Back-ends of a block device as a test needs them: our own command, or qemu-storage-daemon as the
- * reference to try the tests themselves on.
+ * Back-ends of a block device and of a shared folder as a test needs them: our own commands, or
+ * qemu-storage-daemon and virtiofsd as the references to try the tests themselves on.
  *
  * @module
  */
@@ -36,15 +36,55 @@ export interface BlkServerOptions {
 /** Whether VHOST_USER_TEST_SERVER=qsd asks for the reference in place of our own command. */
 export const reference: boolean = process.env.VHOST_USER_TEST_SERVER === 'qsd';
 
-/** Starts a back-end; returns when its socket is there if it makes one. See {@link stopServer}. */
+/** A folder to be shared. */
+export interface FsServerOptions {
+  readonly peers: Peers;
+  readonly sharedDir: string;
+  readonly socketPath: string;
+  readonly tag: string;
+  readonly cache?: 'never' | 'metadata' | 'auto' | 'always';
+  readonly writeback?: boolean;
+  readonly xattr?: boolean;
+  readonly posixAcl?: boolean;
+  readonly readOnly?: boolean;
+  /** Request queues; the reference takes as many as there are. */
+  readonly queues?: number;
+  /** `posix`: the command uses nothing that is Linux's own. */
+  readonly host?: 'native' | 'posix';
+  /** Further options of our command. */
+  readonly options?: readonly string[];
+  readonly logFile?: string;
+  /** Which back-end. Default: virtiofsd if VHOST_USER_TEST_SERVER asks for it, else our own. */
+  readonly server?: 'ours' | 'virtiofsd';
+}
+
+/** Whether VHOST_USER_TEST_SERVER=virtiofsd asks for the reference in place of our own command. */
+export const fsReference: boolean = process.env.VHOST_USER_TEST_SERVER === 'virtiofsd';
+
+/** Starts a back-end of a folder; returns when its socket is there. See {@link stopServer}. */
+export async function startFsServer(options: FsServerOptions): Promise<TestProgram> {
+  const which = options.server ?? (fsReference ? 'virtiofsd' : 'ours');
+  const command = which === 'virtiofsd' ? virtiofsdCommand(options) : ownFsCommand(options);
+  return startServer(command, options, options.socketPath);
+}
+
+/** Starts a back-end of a disk; returns when its socket is there, if it is to make one. */
 export async function startBlkServer(options: BlkServerOptions): Promise<TestProgram> {
   const command = reference ? storageDaemonCommand(options) : ownCommand(options);
+  return startServer(command, options, options.connect === true ? undefined : options.socketPath);
+}
+
+async function startServer(
+  command: readonly string[],
+  options: Pick<BlkServerOptions, 'host' | 'logFile'>,
+  socketPath: string | undefined,
+): Promise<TestProgram> {
   const server = startProgram(command, {
     env: options.host === 'posix' ? { VHOST_USER_HOST: 'posix' } : {},
     ...(options.logFile === undefined ? {} : { logFile: options.logFile }),
   });
   const deadline = performance.now() + START_MS_MAX;
-  while (options.connect !== true && !existsSync(options.socketPath)) {
+  while (socketPath !== undefined && !existsSync(socketPath)) {
     const late = performance.now() > deadline;
     if (late || !server.running) {
       await server.stop('SIGKILL');
@@ -92,6 +132,31 @@ function ownCommand(options: BlkServerOptions): string[] {
   if (options.serial !== undefined) command.push('--serial', options.serial);
   command.push(...(options.options ?? []));
   return command;
+}
+
+function ownFsCommand(options: FsServerOptions): string[] {
+  const main = join(BUILD, 'src/cli/main.js');
+  const command = [process.execPath, '--enable-source-maps', main, 'fs', ...commonFs(options)];
+  command.push('--tag', options.tag);
+  if (options.posixAcl === true) command.push('--posix-acl');
+  if (options.queues !== undefined) command.push('--num-request-queues', String(options.queues));
+  command.push(...(options.options ?? []));
+  return command;
+}
+
+function virtiofsdCommand(options: FsServerOptions): string[] {
+  const command = [...options.peers.virtiofsd, ...commonFs(options)];
+  if (options.posixAcl === true) command.push('--posix-acl=always');
+  return command;
+}
+
+function commonFs(options: FsServerOptions): string[] {
+  const shared = ['--shared-dir', options.sharedDir, '--socket-path', options.socketPath];
+  shared.push('--cache', options.cache ?? 'auto');
+  if (options.writeback === true) shared.push('--writeback');
+  if (options.xattr === true) shared.push('--xattr');
+  if (options.readOnly === true) shared.push('--readonly');
+  return shared;
 }
 
 function storageDaemonCommand(options: BlkServerOptions): string[] {
