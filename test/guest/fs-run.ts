@@ -92,7 +92,6 @@ function abilitiesOf(setting: FsSetting): scripts.Abilities {
     mmap: setting.cache !== 'never',
     xattr: linux,
     killpriv: !(fsReference && setting.cache === 'never'), // virtiofsd has it off by default
-    busy: false, // O_RDONLY | O_TRUNC empties it where ATOMIC_O_TRUNC is agreed on
     linux,
   };
 }
