@@ -92,6 +92,7 @@ function abilitiesOf(setting: FsSetting): scripts.Abilities {
     mmap: setting.cache !== 'never',
     xattr: linux,
     killpriv: !(fsReference && setting.cache === 'never'), // virtiofsd has it off by default
+    busy: !fsReference, // virtiofsd has ATOMIC_O_TRUNC
     linux,
   };
 }

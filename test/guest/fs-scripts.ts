@@ -20,6 +20,8 @@ export interface Abilities {
   readonly xattr: boolean;
   /** Writes of others take the set-user-ID bit away. */
   readonly killpriv: boolean;
+  /** A program that runs is not emptied by an open that fails. */
+  readonly busy: boolean;
   /** Room beyond the end of a file, and names that are exchanged: Linux has them, POSIX not. */
   readonly linux: boolean;
 }

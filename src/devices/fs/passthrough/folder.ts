@@ -225,7 +225,8 @@ function hidesCapabilities({ xattrMap }: HostFolderSettings): boolean {
 
 function abilitiesOf(settings: HostFolderSettings, locks: LockOps): FuseAbilities {
   const { cache, writeback, posixAcl, killpriv, announceSubmounts, allowMmap } = settings;
-  let flags = FUSE_INIT.ATOMIC_O_TRUNC | FUSE_INIT.EXPORT_SUPPORT;
+  // No ATOMIC_O_TRUNC: Linux would have a running program emptied, and then fail with ETXTBSY.
+  let flags: number = FUSE_INIT.EXPORT_SUPPORT;
   if (settings.sharedLocks) flags |= FUSE_INIT.FLOCK_LOCKS;
   if (settings.sharedLocks && locks.hasPosixLocks) flags |= FUSE_INIT.POSIX_LOCKS;
   if (cache === 'always') flags |= FUSE_INIT.CACHE_SYMLINKS;

@@ -19,9 +19,8 @@ import * as xattrs from './xattrs.ts';
 function flagsFor<Node, File>(core: TreeCore<Node, File>): number {
   // Files that change by themselves are noticed by their size and time of modification.
   let flags = core.validMs === Infinity ? FUSE_INIT.CACHE_SYMLINKS : FUSE_INIT.AUTO_INVAL_DATA;
-  if (core.fs.setStat !== undefined) {
-    flags |= FUSE_INIT.ATOMIC_O_TRUNC | FUSE_INIT.HANDLE_KILLPRIV_V2;
-  }
+  // No ATOMIC_O_TRUNC: Linux would have a running program emptied, and then fail with ETXTBSY.
+  if (core.fs.setStat !== undefined) flags |= FUSE_INIT.HANDLE_KILLPRIV_V2;
   return flags;
 }
 
