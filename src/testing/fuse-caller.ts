@@ -6,7 +6,7 @@
  */
 import { mapAnonymous, viewMemory } from '../sys/index.ts';
 import type { Mapping } from '../sys/index.ts';
-import { FUSE_OPCODE } from '../fuse/index.ts';
+import { FUSE_INIT, FUSE_OPCODE } from '../fuse/index.ts';
 import { PENDING } from '../devices/fs/index.ts';
 import type { FuseCall, FuseOperations } from '../devices/fs/index.ts';
 
@@ -170,7 +170,9 @@ export class FuseCaller {
   constructor(operations: FuseOperations) {
     this.operations = operations;
     this.#scratch = new Uint8Array(DATA_BYTES_MAX);
-    operations.init({ minor: 38, flags: operations.abilities.flags, flags2: 0 });
+    // Tests open what they read.
+    const flags = operations.abilities.flags & ~FUSE_INIT.NO_OPEN_SUPPORT;
+    operations.init({ minor: 38, flags, flags2: 0 });
   }
 
   /** Makes one request; the answer comes when the file system has it. */

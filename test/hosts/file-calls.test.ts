@@ -97,7 +97,8 @@ describe('the file calls of other hosts', { skip }, () => {
          pose(() => sys.statFs(cwd, space));
          const real = statfsSync('.');
          const fs = [space.bsize === real.bsize, space.frsize === real.bsize,
-           space.blocks === real.blocks, space.files === real.files, space.ffree === real.ffree,
+           space.blocks === real.blocks, space.files === real.files,
+           Math.abs(space.ffree - real.ffree) < 100_000, // others make files meanwhile
            space.namelen, space.bavail >= 0];
          console.log(JSON.stringify({ results, file, numbers, fs }));`,
       );

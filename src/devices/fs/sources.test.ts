@@ -182,6 +182,27 @@ describe('an archive', () => {
     });
   });
 
+  it('is read without being opened, and by nothing that is no file of it', async () => {
+    await mounted({ kind: 'archive', path: tarFile() }, async (client) => {
+      const { calls } = client;
+      const directory = await calls.lookup(1, 'in');
+      const file = await calls.lookup(directory?.nodeId ?? 0, 'tar');
+      const node = file?.nodeId ?? 0;
+      await assert.rejects(calls.open(node, 0), { code: 'ENOSYS' });
+      const into = new Uint8Array(10);
+      assert.equal(await calls.read(node, 0n, 2, into), 4);
+      assert.equal(Buffer.from(into.subarray(0, 4)).toString(), 'cked');
+      await assert.rejects(calls.read(4711, 0n, 0, into), { code: 'EBADF' });
+      await assert.rejects(calls.read(node, 1n, 0, into), { code: 'EBADF' });
+      await assert.rejects(calls.open(node, 1), { code: 'EROFS' });
+    });
+    await mounted({ kind: 'memory' }, async (client) => {
+      await client.writeFile('/f', 'x');
+      const node = (await client.calls.lookup(1, 'f'))?.nodeId ?? 0;
+      await assert.rejects(client.calls.read(node, 0n, 0, new Uint8Array(1)), { code: 'EBADF' });
+    });
+  });
+
   it('of zip is served by the event loop, which unpacks it', async () => {
     const path = join(folder, 'one.zip');
     const zip = Buffer.from(ZIP);

@@ -161,6 +161,7 @@ describe('FsClient on our back-end', () => {
         [() => fs.link('/file', '/other/'), 'ENOENT'],
         [() => fs.link('/file', '/file/'), 'EEXIST'],
         [() => fs.unlink('/file/'), 'ENOTDIR'],
+        [() => fs.stat(`/file/${'x'.repeat(300)}/a`), 'ENOTDIR'],
         [() => fs.unlink('/folder/'), 'EISDIR'],
       ] as const) {
         await assert.rejects(operation(), { code });
@@ -293,7 +294,7 @@ describe('FsClient with an odd server', () => {
         await fs.stat('/d/f');
         await Promise.all([fs.stat('/d/f'), fs.stat('/l'), fs.lstat('/l'), fs.stat('/d/../d/.')]);
         await assert.rejects(fs.stat('/d/none'), { code: 'ENOENT' });
-        await assert.rejects(fs.stat('/d/f/x'), { code: 'ENOENT' });
+        await assert.rejects(fs.stat('/d/f/x'), { code: 'ENOTDIR' });
         await fs.forgetIdleNodes();
         assert.equal(fs.nodeCount, 0);
         const looked = new Map<number, number>();

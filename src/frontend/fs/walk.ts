@@ -148,6 +148,7 @@ export class Walker {
         trail.name = name;
         return;
       }
+      checkFolder(trail.end); // before the server looks at the name
       const step = await this.child(trail, name);
       if (step === null) throw new FsError('ENOENT', { syscall: 'walk' });
       const follow = !last || mode === 'follow' || trail.wantsFolder;

@@ -32,6 +32,7 @@ export class ArchiveFileSystem implements FileSystem<ArchiveNode> {
   readonly root: ArchiveNode;
   /** Nothing ever changes. */
   readonly validMs: number = Infinity;
+  readonly noOpen = true;
   /** Entries that are not shown, and why: of kinds that no file system has. */
   readonly skipped: readonly string[];
   readonly #contents: ArchiveContents;

@@ -21,6 +21,7 @@ function flagsFor<Node, File>(core: TreeCore<Node, File>): number {
   let flags = core.validMs === Infinity ? FUSE_INIT.CACHE_SYMLINKS : FUSE_INIT.AUTO_INVAL_DATA;
   // No ATOMIC_O_TRUNC: Linux would have a running program emptied, and then fail with ETXTBSY.
   if (core.fs.setStat !== undefined) flags |= FUSE_INIT.HANDLE_KILLPRIV_V2;
+  if (core.fs.noOpen === true) flags |= FUSE_INIT.NO_OPEN_SUPPORT;
   return flags;
 }
 
@@ -35,7 +36,7 @@ export function treeOperations<Node, File = Node>(
   const core = new TreeCore(fs, options);
   return {
     abilities: { flags: flagsFor(core), flags2: 0, timeGranularityNs: 1 },
-    init: () => core.clear(),
+    init: (session) => core.begin(session),
     destroy: () => core.clear(),
     close: () => {
       core.clear();

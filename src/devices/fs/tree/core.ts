@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { FUSE_ATTR_OUT, FUSE_ENTRY_OUT, LINUX_E } from '../../../fuse/index.ts';
+import { FUSE_ATTR_OUT, FUSE_ENTRY_OUT, FUSE_INIT, LINUX_E, LINUX_O } from '../../../fuse/index.ts';
 import { PENDING } from '../operations.ts';
-import type { FuseCall } from '../operations.ts';
+import type { FuseCall, FuseSession } from '../operations.ts';
 import { after, isPromise } from './awaitable.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { errnoOf, fsError } from './errors.ts';
@@ -81,6 +81,8 @@ export class TreeCore<Node, File> {
   readonly isWritable: boolean;
   /** See {@link FileSystem.validMs}. */
   readonly validMs: number;
+  /** The guest reads without having opened (FUSE_NO_OPEN_SUPPORT); as it was agreed on. */
+  noOpen = false;
   readonly nodes: NodeTable<Node>;
   readonly files: OpenTable<OpenFile<Node, File>>;
   readonly directories: OpenTable<OpenDirectory<Node>>;
@@ -111,6 +113,26 @@ export class TreeCore<Node, File> {
     const known = this.nodes.get(id);
     if (known === undefined) throw fsError('ESTALE');
     return known;
+  }
+
+  /** A guest mounts. */
+  begin(session: FuseSession): void {
+    this.clear();
+    const understood = (session.flags & FUSE_INIT.NO_OPEN_SUPPORT) !== 0;
+    this.noOpen = this.fs.noOpen === true && understood;
+  }
+
+  /**
+   * The file that a READ is about: an open one, or one that need not be open. Undefined for a
+   * number that is none.
+   */
+  readable(fh: number, nodeId: number): OpenFile<Node, File> | undefined {
+    if (fh !== 0 || !this.noOpen) return this.files.get(fh);
+    const known = this.nodes.get(nodeId);
+    if (known === undefined) return undefined;
+    // Without `open`, `File` is `Node`: that is what the interface says.
+    const file = known.node as unknown as File;
+    return { known, file, access: LINUX_O.RDONLY, content: null };
   }
 
   /** The open file of a number that the guest sent; throws EBADF. */

@@ -132,6 +132,11 @@ export interface FileSystem<Node, File = Node> {
    * nothing changes but by the guest's own doing, and its page cache is kept.
    */
   readonly validMs?: number;
+  /**
+   * Files are read without being opened, which saves the guest two requests for each: nothing can
+   * be changed, all files have a `size`, and there are neither `open` nor `close`. Default: false.
+   */
+  readonly noOpen?: boolean;
 
   stat(node: Node, request: FsRequest): Awaitable<Stat>;
   /**

@@ -47,9 +47,10 @@ const PERMISSIONS = 0o7777;
 /** A file that is open, before the guest has a number for it. */
 type Opened<Node, File> = Omit<OpenFile<Node, File>, 'known'>;
 
-/** OPEN. */
+/** OPEN; not wanted again (ENOSYS) where files are read without. */
 export function open<Node, File>(core: TreeCore<Node, File>, call: FuseCall): number {
   const flags = call.input.getUint32(FUSE_OPEN_IN.flags, true);
+  if (core.noOpen && (flags & LINUX_O.ACCMODE) === LINUX_O.RDONLY) return -LINUX_E.NOSYS;
   const kills = (call.input.getUint32(FUSE_OPEN_IN.openFlags, true) & FUSE_OPEN_KILL_SUIDGID) !== 0;
   return core.run(
     call,
@@ -179,7 +180,7 @@ function writeOpen<Node, File>(
 /** READ. */
 export function read<Node, File>(core: TreeCore<Node, File>, call: FuseCall): number {
   const { fs } = core;
-  const file = core.files.get(readU64(call.input, FUSE_READ_IN.fh));
+  const file = core.readable(readU64(call.input, FUSE_READ_IN.fh), call.nodeId);
   const offset = readU64(call.input, FUSE_READ_IN.offset);
   if (file === undefined || file.access === LINUX_O.WRONLY) return -LINUX_E.BADF;
   if (!Number.isSafeInteger(offset + call.dataBytes)) return -LINUX_E.INVAL;
@@ -292,7 +293,7 @@ function releaseLocks<Node, File>(
 /** FLUSH; not wanted again (ENOSYS) where there are neither locks nor a `flush`. */
 export function flush<Node, File>(core: TreeCore<Node, File>, call: FuseCall): number {
   const file = core.files.get(readU64(call.input, FUSE_FLUSH_IN.fh));
-  if (file === undefined) return -LINUX_E.BADF;
+  if (file === undefined) return core.noOpen ? -LINUX_E.NOSYS : -LINUX_E.BADF;
   const { id } = file.known;
   const hasLocks = core.locks.has(id);
   if (hasLocks) releaseLocks(core, call.input, FUSE_FLUSH_IN.lockOwner, id, false);

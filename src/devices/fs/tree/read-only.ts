@@ -53,6 +53,7 @@ export function isWritable<Node, File>(fs: FileSystem<Node, File>): boolean {
 export function readOnlyView<Node, File>(fs: FileSystem<Node, File>): FileSystem<Node, File> {
   const view: Record<string, unknown> = { root: fs.root };
   if (fs.validMs !== undefined) view['validMs'] = fs.validMs;
+  if (fs.noOpen !== undefined) view['noOpen'] = fs.noOpen;
   for (const name of READING) {
     if (fs[name] !== undefined) view[name] = fs[name].bind(fs);
   }
