@@ -82,7 +82,7 @@ interface Entry {
  */
 export function verifyManifest(share: string): number {
   const lines = readFileSync(join(share, 'manifest.json'), 'utf8').trim().split('\n');
-  const root = Buffer.from(join(share, 'work'));
+  const root = Buffer.from(join(share, 'test'));
   const expected = new Map<string, Entry>();
   for (const line of lines) {
     const entry = JSON.parse(line) as Entry;

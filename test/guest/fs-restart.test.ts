@@ -110,7 +110,7 @@ cat >/tmp/sync.py <<'PYTHON'
 import hashlib, os
 for i in range(100000):
     data = os.urandom(1 + i * 7919 % 300_000)
-    fd = os.open(f"/mnt/work/synced.{i}", os.O_CREAT | os.O_WRONLY, 0o644)
+    fd = os.open(f"/mnt/test/synced.{i}", os.O_CREAT | os.O_WRONLY, 0o644)
     for at in range(0, len(data), 50_000):
         os.write(fd, data[at : at + 50_000])
     os.fsync(fd)
@@ -153,7 +153,7 @@ async function killServer(context: TestContext, peers: Peers, writeback: boolean
   const sums = [...guest.values].filter(([name]) => name.startsWith('synced.'));
   assert.ok(sums.length > SYNCED_FILES, said);
   for (const [name, sum] of sums) {
-    assert.equal(sha256(readFileSync(join(share, 'work', name))), sum, name);
+    assert.equal(sha256(readFileSync(join(share, 'test', name))), sum, name);
   }
   context.diagnostic(`${sums.length} files, ${guest.seconds.toFixed(1)} s`);
 }

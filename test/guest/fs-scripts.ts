@@ -32,7 +32,7 @@ export function start(options = ''): string {
 export GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=C GIT_COMMITTER_EMAIL=c@d
 export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
 mount -t virtiofs ${options} ${TAG} /mnt || fail "mount"
-mkdir -p /mnt/work
+mkdir -p /mnt/test
 echo "@mounted=yes"
 seconds() { cut -d' ' -f1 /proc/uptime; }
 took() { echo "@took.$1=$(awk "BEGIN { print $(seconds) - $since }")"; since=$(seconds); }
@@ -45,14 +45,14 @@ export function posix(able: Abilities): string {
   const features = Object.entries(able).flatMap(([name, has]) => (has === true ? [name] : []));
   return `cat >/tmp/posix.py <<'PYTHON'
 ${readText('test/guest/fs-posix.py')}PYTHON
-python3 /tmp/posix.py /mnt/work/posix ${features.join(' ')} || fail "fs-posix.py"
+python3 /tmp/posix.py /mnt/test/posix ${features.join(' ')} || fail "fs-posix.py"
 took posix
 `;
 }
 
 /** Builds the C project that the host wrote, changes one file of it and builds that again. */
 export function buildProject(sum: number): string {
-  return `cd /mnt/work/project
+  return `cd /mnt/test/project
 make -s -j2 >/tmp/make.log 2>&1 || { cat /tmp/make.log; fail "make"; }
 expect "the count of objects" "$(ls *.o | wc -l)" ${MODULE_COUNT + 1}
 expect "what the program says" "$(./program)" ${sum}
@@ -68,15 +68,15 @@ took make
 /** Clones a repository, over git's protocol and by hard links, and works in the clone. */
 export function git(): string {
   return `mkdir /tmp/repository
-cp /mnt/work/project/*.c /mnt/work/project/*.h /mnt/work/project/Makefile /tmp/repository
+cp /mnt/test/project/*.c /mnt/test/project/*.h /mnt/test/project/Makefile /tmp/repository
 cd /tmp/repository
 git init -q -b main
 for i in 1 2 3; do
   echo "/* $i */" >>m00$i.c
   git add . && git commit -q -m "commit $i"
 done
-git clone -q --no-local /tmp/repository /mnt/work/clone 2>&1 || fail "git clone"
-cd /mnt/work/clone
+git clone -q --no-local /tmp/repository /mnt/test/clone 2>&1 || fail "git clone"
+cd /mnt/test/clone
 git fsck --full --strict >/tmp/fsck.log 2>&1 || { cat /tmp/fsck.log; fail "git fsck"; }
 expect "the status of the clone" "$(git status --porcelain)" ""
 git checkout -q -b side HEAD~1
@@ -85,10 +85,10 @@ git checkout -q main
 git merge -q -m merge side >/tmp/merge.log || { cat /tmp/merge.log; fail "git merge"; }
 git repack -a -d -q || fail "git repack"
 git fsck --full --strict >/tmp/fsck.log 2>&1 || { cat /tmp/fsck.log; fail "git fsck again"; }
-git clone -q /mnt/work/clone /mnt/work/clone2 || fail "git clone by hard links"
-cd /mnt/work/clone2
+git clone -q /mnt/test/clone /mnt/test/clone2 || fail "git clone by hard links"
+cd /mnt/test/clone2
 git fsck --full --strict >/tmp/fsck.log 2>&1 || { cat /tmp/fsck.log; fail "git fsck of a clone"; }
-expect "the head" "$(git rev-parse HEAD)" "$(git -C /mnt/work/clone rev-parse HEAD)"
+expect "the head" "$(git rev-parse HEAD)" "$(git -C /mnt/test/clone rev-parse HEAD)"
 expect "the status of the second clone" "$(git status --porcelain)" ""
 took git
 `;
@@ -105,7 +105,7 @@ touch -d '1999-12-31 23:59:59.123456789' one eight/x eight
 cd /tmp
 tar -c -S --format=posix -f odd.tar odd
 tar -c -f headers.tar -C /usr/include ${headers}
-mkdir /mnt/work/tar && cd /mnt/work/tar
+mkdir /mnt/test/tar && cd /mnt/test/tar
 tar -x -p -f /tmp/odd.tar && tar -x -f /tmp/headers.tar || fail "tar x"
 tar -d -f /tmp/odd.tar || fail "tar d of odd entries"
 tar -d -f /tmp/headers.tar || fail "tar d of headers"
@@ -140,7 +140,7 @@ posix_fadvise = 2
 copy_file_range = 3
 TOML
 cd /tmp
-fsx -N ${operations} -S 20261124 -f /tmp/fsx.toml -P /tmp /mnt/work/fsx.bin >/tmp/fsx.log 2>&1 ||
+fsx -N ${operations} -S 20261124 -f /tmp/fsx.toml -P /tmp /mnt/test/fsx.bin >/tmp/fsx.log 2>&1 ||
   { tail -n 60 /tmp/fsx.log; fail "fsx"; }
 took fsx
 `;
@@ -148,7 +148,7 @@ took fsx
 
 /** Three writers and a reader on one data base, in a journal mode of SQLite. */
 function database(mode: 'delete' | 'wal', rows: number): string {
-  return `cd /mnt/work/sqlite
+  return `cd /mnt/test/sqlite
 sqlite3 ${mode}.db 'PRAGMA journal_mode=${mode}; CREATE TABLE t (who INT, n INT, text TEXT);
 CREATE INDEX i ON t (text);' >/tmp/mode.log || fail "sqlite3 ${mode}"
 expect "the journal mode" "$(cat /tmp/mode.log)" ${mode}
@@ -176,7 +176,7 @@ expect "the check at the end" "$(sqlite3 ${mode}.db 'PRAGMA integrity_check')" o
 /** Data bases with a rollback journal and with a write-ahead log, which wants shared mappings. */
 export function sqlite(rows: number, able: Abilities): string {
   const kinds = able.mmap ? database('delete', rows) + database('wal', rows) : '';
-  return `mkdir /mnt/work/sqlite
+  return `mkdir /mnt/test/sqlite
 ${able.mmap ? kinds : database('delete', rows)}took sqlite
 `;
 }
@@ -228,10 +228,10 @@ export function manifest(writeback = false): string {
   return `cat >/tmp/manifest.py <<'PYTHON'
 ${readText('test/guest/fs-manifest.py')}PYTHON
 cd /tmp
-python3 /tmp/manifest.py /mnt/work /tmp/cached.json || fail "the list of the cached tree"
+python3 /tmp/manifest.py /mnt/test /tmp/cached.json || fail "the list of the cached tree"
 umount /mnt
 mount -t virtiofs ${TAG} /mnt
-python3 /tmp/manifest.py /mnt/work /mnt/manifest.json || fail "the list of the tree"
+python3 /tmp/manifest.py /mnt/test /mnt/manifest.json || fail "the list of the tree"
 cp /mnt/manifest.json /tmp/new.json
 ${shown} /tmp/cached.json /tmp/new.json
 diff /tmp/cached.json /tmp/new.json || fail "what is cached differs from what the server has"

@@ -81,6 +81,7 @@ export class FsFileHandle {
   #flockOwner: bigint | undefined;
   #closing: Promise<void> | null = null;
 
+  /** @internal made by `FsClient.open` */
   constructor(parts: FileHandleParts) {
     this.#parts = parts;
     this.#file = { node: parts.node.id, fh: parts.fh };
@@ -261,7 +262,7 @@ export class FsFileHandle {
     return this.close();
   }
 
-  /** The open file, for requests that take several. */
+  /** @internal The open file, for requests that take several. */
   get file(): OpenFile {
     return this.#file;
   }
