@@ -6,7 +6,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { format } from 'prettier';
+import { format, resolveConfig } from 'prettier';
 import { optionError } from '../plan.ts';
 import { fixed } from '../table.ts';
 import { fsReportLines, summariseRow } from './report.ts';
@@ -21,7 +21,8 @@ export async function writeDocs(report: FsReport): Promise<void> {
   const update = async (page: string, change: (text: string) => string): Promise<void> => {
     const path = fileURLToPath(new URL(page, root));
     const text = change(readFileSync(path, 'utf8'));
-    writeFileSync(path, await format(text, { parser: 'markdown', printWidth: 100 }));
+    const style = (await resolveConfig(path)) ?? {};
+    writeFileSync(path, await format(text, { ...style, filepath: path }));
   };
   await update(PAGES.performance, (text) => withFigures(text, report));
   await update(PAGES.readme, (text) => withSpeed(text, report));
