@@ -77,7 +77,7 @@ interface Entry {
 }
 
 /**
- * Compares the folder `work` of the share with the guest's list of it: names, kinds, modes, owners,
+ * Compares the folder `test` of the share with the guest's list of it: names, kinds, modes, owners,
  * times, link counts, sizes, bytes, targets. Returns how many entries were compared.
  */
 export function verifyManifest(share: string): number {

@@ -44,7 +44,7 @@ export async function useFolder(
   context.after(() => rmSync(folder, { recursive: true, force: true }));
   const share = join(folder, 'share');
   mkdirSync(share);
-  const programSum = writeProject(join(share, 'work/project'));
+  const programSum = writeProject(join(share, 'test/project'));
   const { hostNames, guestNames } = setting;
   writeMany(join(share, 'many-host'), hostNames);
 

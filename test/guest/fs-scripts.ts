@@ -1,6 +1,6 @@
 /**
  * What a guest does to a shared folder, as pieces of shell for a guest with tools. What is to be
- * compared afterwards lies in the share's folder `work`; see fs-host.ts for the host's side.
+ * compared afterwards lies in the share's folder `test`; see fs-host.ts for the host's side.
  *
  * @module
  */
