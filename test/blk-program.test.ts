@@ -80,6 +80,8 @@ describe('vhost-user blk', () => {
       const strace = spawn('strace', ['-f', '-qq', '-e', 'trace=fdatasync,pwritev', '-p', pid], {
         stdio: ['ignore', 'ignore', 'pipe'],
       });
+      // It ends with the program, before or after this process has heard of that.
+      const straceEnded = once(strace, 'close');
       let calls = '';
       strace.stderr.setEncoding('utf8').on('data', (text: string) => {
         calls += text;
@@ -107,7 +109,7 @@ describe('vhost-user blk', () => {
       guest.close();
       program.child.kill('SIGTERM');
       await program.ended;
-      await once(strace, 'close');
+      await straceEnded;
       assert.ok(countOf('pwritev') >= writes + 3);
       assert.equal(countOf('fdatasync'), 1 + 3);
     });
