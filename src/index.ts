@@ -63,6 +63,14 @@ export type {
 } from './devices/fs/index.ts';
 export { BlkDevice, openBlk } from './devices/blk/index.ts';
 export type { BlkEngineName, BlkOptions } from './devices/blk/index.ts';
+export { VsockDevice, VsockNetwork, openVsock } from './devices/vsock/index.ts';
+export type {
+  VsockForward,
+  VsockListen,
+  VsockOptions,
+  VsockSource,
+  VsockTarget,
+} from './devices/vsock/index.ts';
 export {
   BlkClient,
   FrontendQueue,

@@ -1,0 +1,52 @@
+/**
+ * The guests of one process that reach each other by CID.
+ *
+ * @module
+ */
+import { VhostUserError } from '../../util/index.ts';
+
+/** What the network knows of a guest. */
+export interface NetworkMember {
+  readonly guestCid: number;
+  readonly groups: readonly string[];
+}
+
+/**
+ * Guests whose devices were opened with the same network, and that share a group, connect to each
+ * other by CID.
+ *
+ * ```ts
+ * const network = new VsockNetwork();
+ * const first = openVsock({ guestCid: 3, groups: ['lab'] }, network);
+ * const second = openVsock({ guestCid: 4, groups: ['lab'] }, network);
+ * ```
+ */
+export class VsockNetwork<Member extends NetworkMember = NetworkMember> {
+  readonly #members = new Map<number, Member>();
+
+  /**
+   * Adds a guest.
+   * @throws VhostUserError `ERR_VHU_OPTION` when its CID is another one's already.
+   */
+  join(member: Member): void {
+    if (this.#members.has(member.guestCid)) {
+      throw new VhostUserError(
+        'ERR_VHU_OPTION',
+        `guest-cid ${String(member.guestCid)} is there twice: each guest needs a CID of its own`,
+      );
+    }
+    this.#members.set(member.guestCid, member);
+  }
+
+  /** Takes a guest away; one that is not there is none the worse. */
+  leave(member: Member): void {
+    if (this.#members.get(member.guestCid) === member) this.#members.delete(member.guestCid);
+  }
+
+  /** The guest of this CID, when it shares a group with `from`; else null. */
+  sibling(from: NetworkMember, cid: number): Member | null {
+    const member = this.#members.get(cid);
+    if (member === undefined || member.guestCid === from.guestCid) return null;
+    return member.groups.some((group) => from.groups.includes(group)) ? member : null;
+  }
+}
