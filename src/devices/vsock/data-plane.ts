@@ -4,6 +4,12 @@
  * @module
  */
 import type { DataPlane, DataPlaneFactory } from '../../backend/index.ts';
+import type { VsockSettings } from './options.ts';
+
+/** What the main thread hands over. Plain data. */
+export interface VsockPlaneOptions {
+  readonly settings: VsockSettings;
+}
 
 /** See the module. */
 export class VsockDataPlane implements DataPlane {

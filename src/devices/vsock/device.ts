@@ -4,6 +4,7 @@
  * @module
  */
 import type { Device, WorkerDataPlane } from '../../backend/index.ts';
+import type { VsockPlaneOptions } from './data-plane.ts';
 import { VIRTIO_ID_VSOCK, VIRTIO_VSOCK_F, VSOCK_CONFIG, VSOCK_QUEUE } from './layout.ts';
 import { VsockNetwork } from './network.ts';
 import { vsockSettings } from './options.ts';
@@ -34,7 +35,8 @@ export class VsockDevice implements Device {
     this.features = VIRTIO_VSOCK_F.STREAM;
     const module = new URL(`./data-plane${ENDING}`, import.meta.url);
     const { pollUs } = settings;
-    this.dataPlane = { kind: 'worker', module, options: settings, threads: 1, pollUs };
+    const plane: VsockPlaneOptions = { settings };
+    this.dataPlane = { kind: 'worker', module, options: plane, threads: 1, pollUs };
     this.#network = network;
     network.join(this);
   }
