@@ -127,10 +127,11 @@ export interface DataPlane {
    */
   serve(queue: Virtqueue, budget: number): number;
   /**
-   * Whether `serve` would take nothing now although chains wait. Something is in flight then, whose
-   * completion ends that: the runner sleeps until then, else it would ask again and again.
+   * Whether `serve` would take nothing of this queue now although chains wait. Whatever ends that (a
+   * completion, or something from the host with a call of `flush`) makes the runner look again: it
+   * sleeps until then, else it would ask again and again.
    */
-  full?(): boolean;
+  full?(queue: Virtqueue): boolean;
   /** End of a round: a place to hand over what `serve` has collected. */
   submit?(): void;
   /** From now on `serve` is called for this queue: it was started, or goes on in other memory. */

@@ -224,6 +224,6 @@ export function abandonFailed(rings: readonly RunningRing[]): boolean {
 }
 
 function canServe(ring: RunningRing, plane: DataPlane): boolean {
-  if (ring.paused || plane.full?.() === true) return false;
+  if (ring.paused || plane.full?.(ring.queue) === true) return false;
   return ring.enabled || plane.serveDisabled !== undefined;
 }
