@@ -281,8 +281,10 @@ const ONE_AFTER_THE_OTHER = `
     return {
       full: (queue) => queue.index === 0 && !open,
       serve(queue) {
-        if (queue.index === 1) open = true;
-        return queue.index === 0 && !open ? 0 : answer(queue);
+        if (queue.index === 0) return open ? answer(queue) : 0;
+        const taken = answer(queue);
+        if (taken > 0) open = true;
+        return taken;
       },
     };
   };
