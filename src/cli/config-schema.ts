@@ -5,31 +5,13 @@
  */
 import { z } from 'zod';
 import type { LogLevel } from '../backend/index.ts';
+import { NAME, SOCKET, checkedText, flag, text, wholeNumber } from './config-parts.ts';
+import type { DeviceInput } from './config-parts.ts';
 import { ACL_MODES, CACHE_MODES, OWNERS, tagFault } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
-import {
-  LIMITS,
-  SIZE_RULE,
-  keepsRule,
-  parseMode,
-  parseSize,
-  ruleText,
-  serialFault,
-} from './limits.ts';
-import type { NumberRule } from './limits.ts';
+import { LIMITS, SIZE_RULE, parseSize, serialFault } from './limits.ts';
 import { LOG_FORMATS, LOG_LEVELS } from './options.ts';
 import type { LogFormat } from './options.ts';
-
-/** The settings that every device has. */
-export interface DeviceInput {
-  readonly name?: string | undefined;
-  readonly 'socket-path'?: string | undefined;
-  readonly 'socket-mode'?: string | undefined;
-  readonly 'socket-group'?: string | undefined;
-  readonly connect?: boolean | undefined;
-  readonly fd?: number | undefined;
-  readonly activation?: string | undefined;
-}
 
 /** A disk, as the file has it. */
 export interface BlkInput extends DeviceInput {
@@ -72,27 +54,6 @@ export interface ConfigInput {
   readonly devices: readonly (BlkInput | FsInput)[];
 }
 
-function wholeNumber(rule: NumberRule): z.ZodNumber {
-  const error = `must be ${ruleText(rule)}`;
-  return z
-    .number({ error })
-    .min(rule.min, { error, abort: true })
-    .max(rule.max, { error, abort: true })
-    .refine((value) => keepsRule(value, rule), { error });
-}
-
-const text = z.string({ error: 'must be a text' }).min(1, { error: 'must not be empty' });
-const flag = z.boolean({ error: 'must be true or false' });
-
-/** A text that a function finds faults in. */
-function checkedText(fault: (value: string) => string | null): z.ZodOptional<z.ZodString> {
-  const checked = text.superRefine((value, context) => {
-    const found = fault(value);
-    if (found !== null) context.addIssue({ code: 'custom', message: found });
-  });
-  return checked.optional();
-}
-
 /** Rules of a map. */
 const rules = z.array(text, { error: 'must be a list of rules' }).optional();
 
@@ -100,21 +61,6 @@ const rules = z.array(text, { error: 'must be a list of rules' }).optional();
 const size = z
   .string()
   .refine((value) => parseSize(value) !== null, { error: `must be true, or ${SIZE_RULE}` });
-
-const NAME = text.optional().describe('what the log calls it');
-
-/** Where the front-end is met. */
-const SOCKET = {
-  'socket-path': text.optional().describe('listen there for a front-end'),
-  'socket-mode': z
-    .string({ error: 'must be a text in quotes, such as "660": YAML reads 0660 as a number' })
-    .refine((mode) => parseMode(mode) !== null, { error: 'must be octal, such as "660"' })
-    .optional(),
-  'socket-group': text.optional().describe('the group of the socket, by name or number'),
-  connect: flag.optional().describe('connect to a front-end that listens on socket-path'),
-  fd: wholeNumber(LIMITS.fd).optional().describe('a socket left open by the parent process'),
-  activation: text.optional().describe('the FileDescriptorName= of a systemd socket'),
-};
 
 /** A disk. */
 const BLK = z.strictObject({
