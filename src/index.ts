@@ -7,6 +7,7 @@
  * - A file system in TypeScript: {@link FileSystem}.
  * - A front-end: {@link FrontendSession} speaks to any back-end, {@link BlkClient} to any disk,
  *   {@link FsClient} mounts any shared folder.
+ * - For programs of the host: {@link VsockHost} connects to the ports of a guest, and listens.
  * - The parts: {@link protocol}, {@link virtqueue}, {@link GuestMemory}. The test kit is
  *   `vhost-user/testing`.
  *
@@ -96,6 +97,15 @@ export { VhostUserError } from './util/index.ts';
 export type { VhostUserErrorOptions } from './util/index.ts';
 export { Chain } from './virtqueue/index.ts';
 export type { Virtqueue, VirtqueueFault } from './virtqueue/index.ts';
+export { VsockError, VsockHost } from './vsock/index.ts';
+export type {
+  GuestPorts,
+  GuestSocket,
+  VsockConnectOptions,
+  VsockErrorCode,
+  VsockErrorPlace,
+  VsockListenOptions,
+} from './vsock/index.ts';
 
 export * as fuse from './fuse/index.ts';
 export * as protocol from './protocol/index.ts';

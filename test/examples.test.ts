@@ -6,11 +6,17 @@
  */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
+import type { IncomingMessage } from 'node:http';
+import { createServer } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { openBlk, startBackend } from '../src/index.ts';
 import { FrontendSession, FsClient } from '../src/frontend/index.ts';
@@ -94,4 +100,34 @@ test('a file system of functions in thirty lines is mounted and read', async (co
   await client.unmount();
   program.kill('SIGTERM');
   assert.equal(await ended, 0);
+});
+
+test('a program of the host serves the web to a guest over vsock, and hears its ssh server', async (context) => {
+  const folder = folderWith(context, 'vsock-host');
+  const path = join(folder, 'vm.vsock');
+  const program = spawn(process.execPath, ['vsock-host.js', path], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = new Promise<number | null>((resolve) => program.once('exit', resolve));
+  context.after(() => program.kill('SIGKILL'));
+  // The device and its guest: the one that connects to the host, and the one that is connected to.
+  const until = performance.now() + CONNECT_WAIT_MS;
+  while (!existsSync(`${path}_80`) && performance.now() < until) await delay(20);
+  const [answer] = (await once(get({ socketPath: `${path}_80`, path: '/a' }), 'response')) as [
+    IncomingMessage,
+  ];
+  assert.equal(await text(answer), 'you asked the host for /a\n');
+  const guest = createServer((socket) => {
+    socket.once('data', (line) => {
+      socket.write(String(line) === 'CONNECT 22\n' ? 'OK 1024\nSSH-2.0-guest\r\n' : '');
+    });
+  });
+  guest.listen(path);
+  const [said] = (await once(program.stdout, 'data')) as [Buffer];
+  assert.equal(String(said), "the guest's ssh server: SSH-2.0-guest\n");
+  guest.close();
+  program.kill('SIGTERM');
+  assert.equal(await ended, 0);
+  assert.ok(!existsSync(`${path}_80`), 'the socket is removed');
 });

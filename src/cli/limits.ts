@@ -22,7 +22,12 @@ type Setting =
   | 'requestQueueCount'
   | 'id'
   | 'openFiles'
-  | 'threadPool';
+  | 'threadPool'
+  | 'guestCid'
+  | 'vsockPort'
+  | 'tcpPort'
+  | 'connections'
+  | 'seconds';
 
 /** The bounds of the settings of devices. */
 export const LIMITS: Readonly<Record<Setting, NumberRule>> = {
@@ -36,6 +41,11 @@ export const LIMITS: Readonly<Record<Setting, NumberRule>> = {
   id: { min: 0, max: 0xffff_fffe }, // the last number stands for none
   openFiles: { min: 0, max: 1_073_741_824 },
   threadPool: { min: 0, max: 65_536 },
+  guestCid: { min: 3, max: 0xffff_fffe }, // virtio 1.3, section 5.10.4: the others are reserved
+  vsockPort: { min: 0, max: 0xffff_fffe }, // the number above stands for any port
+  tcpPort: { min: 1, max: 65_535 },
+  connections: { min: 1, max: 65_536 },
+  seconds: { min: 0, max: 86_400 },
 };
 
 /** VIRTIO_BLK_ID_BYTES: what a serial number has room for. */

@@ -13,6 +13,7 @@ import { addDescriptionCommand } from './commands/description.ts';
 import { addFsCommand } from './commands/fs.ts';
 import { addManCommand } from './commands/man.ts';
 import { addRunCommand } from './commands/run.ts';
+import { addVsockConnectCommand } from './commands/vsock-connect.ts';
 import { print } from './output.ts';
 
 /** The name under which the program is known. */
@@ -36,6 +37,8 @@ export function buildProgram(): Command {
   addBlkCommand(program);
   addFsCommand(program);
   addRunCommand(program);
+  program.commandsGroup('For your programs:');
+  addVsockConnectCommand(program);
   program.commandsGroup('For your system:');
   addDescriptionCommand(program);
   addCompletionCommand(program);

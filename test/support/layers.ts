@@ -13,7 +13,7 @@ const RANKS: readonly (readonly string[])[] = [
   ['memory', 'fuse'],
   ['virtqueue'],
   ['protocol'],
-  ['backend', 'frontend'],
+  ['backend', 'frontend', 'vsock'],
   ['devices'],
   ['testing'],
   ['index.ts'],
