@@ -6,7 +6,7 @@
  *   folder of {@link openFs}, or one that you write ({@link Device}).
  * - A file system in TypeScript: {@link FileSystem}.
  * - A front-end: {@link FrontendSession} speaks to any back-end, {@link BlkClient} to any disk,
- *   {@link FsClient} mounts any shared folder.
+ *   {@link FsClient} mounts any shared folder, {@link VsockClient} is a guest's end of any vsock.
  * - For programs of the host: {@link VsockHost} connects to the ports of a guest, and listens.
  * - The parts: {@link protocol}, {@link virtqueue}, {@link GuestMemory}. The test kit is
  *   `vhost-user/testing`.
@@ -80,6 +80,9 @@ export {
   FsError,
   FuseConnection,
   SharedMemory,
+  VsockClient,
+  VsockClientError,
+  VsockSocket,
 } from './frontend/index.ts';
 export type {
   BlkClientOptions,
@@ -88,6 +91,10 @@ export type {
   FsClientOptions,
   FuseConnectionOptions,
   QueueSpec,
+  VsockClientErrorCode,
+  VsockClientOptions,
+  VsockDialOptions,
+  VsockListener,
 } from './frontend/index.ts';
 export { GuestMemory } from './memory/index.ts';
 export type { MemoryRegion } from './memory/index.ts';

@@ -57,3 +57,5 @@ export { STUB_MODULE } from './stub-operations.ts';
 export type { StubOptions } from './stub-operations.ts';
 export { TestBackend, codesOf } from './test-backend.ts';
 export type { TestConversation, TestReport } from './test-backend.ts';
+export { VsockScript } from './vsock-script.ts';
+export type { VsockScriptOptions } from './vsock-script.ts';
