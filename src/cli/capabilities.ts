@@ -16,6 +16,7 @@ export const CAPABILITIES: Readonly<Record<string, Capabilities>> = {
   blk: { type: 'block', features: ['read-only', 'blk-file'] },
   // Libvirt gives an option to each setting then, and not a list to -o.
   fs: { type: 'fs', features: ['separate-options'] },
+  vsock: { type: 'vsock', features: [] },
 };
 
 /**

@@ -7,6 +7,8 @@ import { z } from 'zod';
 import type { LogLevel } from '../backend/index.ts';
 import { NAME, SOCKET, checkedText, flag, text, wholeNumber } from './config-parts.ts';
 import type { DeviceInput } from './config-parts.ts';
+import { VSOCK } from './config-vsock.ts';
+import type { VsockInput } from './config-vsock.ts';
 import { ACL_MODES, CACHE_MODES, OWNERS, tagFault } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
 import { LIMITS, SIZE_RULE, parseSize, serialFault } from './limits.ts';
@@ -51,7 +53,7 @@ export interface FsInput extends DeviceInput, FsSettings {
 export interface ConfigInput {
   readonly 'log-level'?: LogLevel | undefined;
   readonly 'log-format'?: LogFormat | undefined;
-  readonly devices: readonly (BlkInput | FsInput)[];
+  readonly devices: readonly (BlkInput | FsInput | VsockInput)[];
 }
 
 /** Rules of a map. */
@@ -126,12 +128,12 @@ const CONFIG = z.strictObject({
   'log-level': z.enum(LOG_LEVELS).optional(),
   'log-format': z.enum(LOG_FORMATS).optional(),
   devices: z
-    .array(z.discriminatedUnion('type', [BLK, FS]), { error: 'must be a list of devices' })
+    .array(z.discriminatedUnion('type', [BLK, FS, VSOCK]), { error: 'must be a list of devices' })
     .min(1, { error: 'must have at least one device' }),
 });
 
 /** The types of devices, each with its settings. */
-const DEVICES: Readonly<Record<string, z.ZodObject>> = { blk: BLK, fs: FS };
+const DEVICES: Readonly<Record<string, z.ZodObject>> = { blk: BLK, fs: FS, vsock: VSOCK };
 
 /** The JSON schema of the file, for editors. */
 export function configSchema(): object {

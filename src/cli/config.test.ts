@@ -24,6 +24,7 @@ function faultsOf(source: string): string[] {
 }
 
 const FOLDER = 'devices:\n  - type: fs\n    shared-dir: a\n    socket-path: a.sock\n';
+const VSOCK = 'devices:\n  - type: vsock\n    uds-path: a\n    socket-path: a.sock\n';
 const DISK = 'devices:\n  - type: blk\n    image: a.img\n    socket-path: a.sock\n';
 
 test('a small configuration has defaults, and paths that begin at its folder', () => {
@@ -123,6 +124,37 @@ devices:
   ]);
 });
 
+test('every setting of a vsock reaches its device', () => {
+  const source = `
+devices:
+  - {type: vsock, guest-cid: 4, uds-path: a.vsock, uds-mode: '600', uds-group: '7', groups: a+b,
+     forward: ['guest:1=unix:x', 'guest:*=tcp:1'], listen: ['unix:y=guest:2'], seqpacket: false,
+     tx-buffer-size: 64K, max-connections: 9, queue-size: 128, poll-us: 0, socket-path: a.sock}
+  - {type: vsock, forward-cid: 1, forward-listen: 9001+9002, groups: [c], tx-buffer-size: 4096,
+     fd: 5}
+  - {type: vsock, guest-cid: 5, forward-cid: 1, forward-listen: [1, 2], fd: 6}
+`;
+  const devices = parseConfig(source, '/etc/vm.yaml').devices.map((device) => {
+    assert.ok(device.type === 'vsock');
+    return JSON.parse(JSON.stringify(device.choices)) as object;
+  });
+  const tcp = { kind: 'tcp', host: '127.0.0.1', port: 1 };
+  assert.deepEqual(devices, [
+    {
+      ...{ guestCid: 4, udsPath: '/etc/a.vsock', udsMode: 0o600, udsGroup: '7' },
+      forward: [
+        { guestPort: 1, target: { kind: 'unix', path: '/etc/x' } },
+        { guestPort: '*', target: tcp },
+      ],
+      listen: [{ source: { kind: 'unix', path: '/etc/y' }, guestPort: 2 }],
+      ...{ groups: ['a', 'b'], seqpacket: false, txBufferSize: 65_536, maxConnections: 9 },
+      ...{ queueSize: 128, pollUs: 0 },
+    },
+    { forwardCid: 1, forwardListen: [9001, 9002], groups: ['c'], txBufferSize: 4096 },
+    { guestCid: 5, forwardCid: 1, forwardListen: [1, 2] },
+  ]);
+});
+
 test('the settings of a device are the options of its command', () => {
   const notOptions = ['type', 'name', 'image', 'activation'];
   // The last ones do nothing here: they are taken on a command line that was made for virtiofsd.
@@ -130,8 +162,10 @@ test('the settings of a device are the options of its command', () => {
     ...['--blk-file', '--print-capabilities', '--log-level', '--log-format'],
     ...['--thread-pool-size', '--inode-file-handles', '--sandbox', '--seccomp', '--modcaps'],
     '--syslog',
+    // Several guests are several devices in a file.
+    ...['--vm', '--config', '--socket'],
   ];
-  for (const type of ['blk', 'fs']) {
+  for (const type of ['blk', 'fs', 'vsock']) {
     const command = buildProgram().commands.find((each) => each.name() === type);
     const options = (command?.options ?? [])
       .map((option) => option.long ?? '')
@@ -192,9 +226,9 @@ test('a fault is named by file, line and column, by its place, and by what would
     ],
     [
       'devices:\n  - type: floppy\n',
-      'vm.yaml:2:11: devices[0].type: must be one of blk, fs, not "floppy"',
+      'vm.yaml:2:11: devices[0].type: must be one of blk, fs, vsock, not "floppy"',
     ],
-    ['devices:\n  - image: a.img\n', 'vm.yaml:2:5: devices[0].type: must be one of blk, fs'],
+    ['devices:\n  - image: a.img\n', 'vm.yaml:2:5: devices[0].type: must be one of blk, fs, vsock'],
     ['devices:\n  - 5\n', 'vm.yaml:2:5: devices[0]: must be a map of settings'],
     ['devices: []\n', 'vm.yaml:1:10: devices: must have at least one device'],
     ['devices: blk\n', 'vm.yaml:1:10: devices: must be a list of devices, not "blk"'],
@@ -260,6 +294,30 @@ test('a fault is named by file, line and column, by its place, and by what would
     [
       'devices:\n  - type: fs\n    socket-path: a.sock\n',
       'vm.yaml:2:5: devices[0]: needs one of shared-dir, archive, memory, and there is none',
+    ],
+    [
+      `${VSOCK}    forward: [guest:1]\n`,
+      "vm.yaml:5:15: devices[0].forward[0]: there is no '=' in it: write " +
+        'guest:PORT=tcp:HOST:PORT, guest:PORT=unix:PATH or guest:PORT=vsock:CID:PORT, ' +
+        'not "guest:1"',
+    ],
+    [
+      `${VSOCK}    guest-cid: 2\n`,
+      'vm.yaml:5:16: devices[0].guest-cid: must be a whole number from 3 to 4294967294, not 2',
+    ],
+    [
+      `${VSOCK}    forward-listen: 1\n`,
+      'vm.yaml:5:5: devices[0].forward-listen: goes with forward-cid: write listen ' +
+        'vsock:PORT=guest:PORT without it',
+    ],
+    [
+      `${VSOCK}    groups: a++b\n`,
+      'vm.yaml:5:13: devices[0].groups: one of the names is empty: write names with ' +
+        `a '+' between them, not "a++b"`,
+    ],
+    [
+      `${VSOCK}  - type: vsock\n    uds-path: b\n    socket-path: b.sock\n`,
+      "vm.yaml:5:5: devices[1].guest-cid: 3 is another guest's",
     ],
     [
       `${DISK}  - type: blk\n    image: b.img\n    socket-path: a.sock\n`,

@@ -18,18 +18,22 @@ import { Faults } from './config-faults.ts';
 import type { Path } from './config-faults.ts';
 import type { DeviceInput } from './config-parts.ts';
 import { checkShape, deviceTypes, settingsOf } from './config-schema.ts';
-import type { BlkInput, FsInput } from './config-schema.ts';
+import type { BlkInput, ConfigInput, FsInput } from './config-schema.ts';
+import { vsockChoices } from './config-vsock.ts';
+import type { VsockInput } from './config-vsock.ts';
 import { fsFaults } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
 import { parseMode, parseSize } from './limits.ts';
 import type { LogFormat } from './options.ts';
 import type { SocketSettings } from './socket-address.ts';
+import { pairFaults, vsockFaults } from './vsock-settings.ts';
+import type { VsockChoices } from './vsock-settings.ts';
 
 /** A configuration, checked, with its defaults. */
 export interface Config {
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
-  readonly devices: readonly (BlkConfig | FsConfig)[];
+  readonly devices: readonly (BlkConfig | FsConfig | VsockConfig)[];
 }
 
 /** A disk of a configuration. */
@@ -47,6 +51,15 @@ export interface FsConfig {
   /** What the log calls it. */
   readonly name: string;
   readonly choices: FsChoices;
+  readonly socket: SocketSettings;
+}
+
+/** A vsock of a configuration. */
+export interface VsockConfig {
+  readonly type: 'vsock';
+  /** What the log calls it. */
+  readonly name: string;
+  readonly choices: VsockChoices;
   readonly socket: SocketSettings;
 }
 
@@ -86,6 +99,7 @@ export function parseConfig(source: string, path: string): Config {
   const { config } = shape;
   config.devices.forEach((device, i) => checkDevice(device, ['devices', i], faults));
   checkPlaces(config.devices, faults);
+  checkGuests(config.devices, faults);
   faults.throwIfAny();
   const folder = dirname(path);
   return {
@@ -94,9 +108,14 @@ export function parseConfig(source: string, path: string): Config {
     devices: config.devices.map((device, i) => {
       const name = device.name ?? `${device.type}${i}`;
       const socket = socketSettings(device, folder);
-      return device.type === 'blk'
-        ? { type: 'blk', name, options: blkOptions(device, folder), socket }
-        : { type: 'fs', name, choices: fsChoices(device, folder), socket };
+      switch (device.type) {
+        case 'blk':
+          return { type: 'blk', name, options: blkOptions(device, folder), socket };
+        case 'fs':
+          return { type: 'fs', name, choices: fsChoices(device, folder), socket };
+        case 'vsock':
+          return { type: 'vsock', name, choices: vsockChoices(device, folder), socket };
+      }
     }),
   };
 }
@@ -145,10 +164,11 @@ function unknownKey(key: string, known: readonly string[]): string {
 }
 
 /** What no schema says: settings that exclude or need each other. */
-function checkDevice(device: BlkInput | FsInput, path: Path, faults: Faults): void {
+function checkDevice(device: BlkInput | FsInput | VsockInput, path: Path, faults: Faults): void {
   checkSocket(device, path, faults);
   if (device.type === 'blk') checkBlk(device, path, faults);
-  else checkFs(device, path, faults);
+  else if (device.type === 'fs') checkFs(device, path, faults);
+  else checkVsock(device, path, faults);
 }
 
 function checkSocket(device: DeviceInput, path: Path, faults: Faults): void {
@@ -181,6 +201,21 @@ function checkFs(device: FsInput, path: Path, faults: Faults): void {
     faults.add(path, `needs one of ${FS_SOURCES.join(', ')}, and there is none`);
   }
   for (const { key, text } of fsFaults(fsChoices(device, ''))) faults.add(path, text, key);
+}
+
+function checkVsock(device: VsockInput, path: Path, faults: Faults): void {
+  const found = vsockFaults(vsockChoices(device, ''), device['socket-path']);
+  for (const { key, text } of found) faults.add(path, text, key);
+}
+
+/** Guests of one file reach each other by their CIDs, and listen on one host. */
+function checkGuests(devices: ConfigInput['devices'], faults: Faults): void {
+  const guests = devices.flatMap((device, i) =>
+    device.type === 'vsock' ? [{ i, choices: vsockChoices(device, ''), socket: {} }] : [],
+  );
+  for (const { second, key, text } of pairFaults(guests)) {
+    faults.add(['devices', guests[second]?.i ?? 0], text, key);
+  }
 }
 
 /** No two devices at one socket, or with one name. */

@@ -9,6 +9,7 @@ import {
   mountLine,
   qemuBlkLines,
   qemuFsLines,
+  qemuVsockLines,
 } from './qemu.ts';
 import type { QemuHost } from './qemu.ts';
 
@@ -21,6 +22,8 @@ export interface Example {
 const WIDTH = 78;
 const SOCKET = '/tmp/disk.sock';
 const FS_SOCKET = '/tmp/fs.sock';
+const VSOCK_SOCKET = '/tmp/vsock.sock';
+const VSOCK_UDS = '/tmp/vm.vsock';
 
 /** Examples of `vhost-user blk` on a host. */
 export function blkExamples(host: QemuHost): Example[] {
@@ -75,6 +78,45 @@ export function fsExamples(host: QemuHost): Example[] {
   ];
 }
 
+/** Examples of `vhost-user vsock` on a host. */
+export function vsockExamples(host: QemuHost): Example[] {
+  const serve = `vhost-user vsock --socket-path ${VSOCK_SOCKET}`;
+  return [
+    {
+      title: 'Programs of this host and of the guest:',
+      lines: [`${serve} --uds-path ${VSOCK_UDS}`],
+    },
+    {
+      title: `Attach it to a guest of QEMU on ${host.name}, in another terminal:`,
+      lines: qemuVsockLines(host, { socketPath: VSOCK_SOCKET }),
+    },
+    ...CONNECT_EXAMPLES,
+    {
+      title: "The guest's ssh server at port 2222 of this host, and our web server for the guest:",
+      lines: [serve, '--listen tcp:127.0.0.1:2222=guest:22 --forward guest:80=tcp:127.0.0.1:8080'],
+    },
+    {
+      title: 'Two guests that reach each other, as with vhost-device-vsock:',
+      lines: [
+        'vhost-user vsock --vm guest-cid=3,socket=/tmp/vm3.sock,uds-path=/tmp/vm3.vsock',
+        '--vm guest-cid=4,socket=/tmp/vm4.sock,uds-path=/tmp/vm4.vsock',
+      ],
+    },
+  ];
+}
+
+/** Examples of `vhost-user vsock-connect`. */
+export const CONNECT_EXAMPLES: readonly Example[] = [
+  {
+    title: 'Log in to a guest over ssh, without a network:',
+    lines: [`ssh -o ProxyCommand='vhost-user vsock-connect ${VSOCK_UDS} 22' root@vm`],
+  },
+  {
+    title: 'Wait for a guest that boots, and for its program at port 1234:',
+    lines: [`vhost-user vsock-connect --wait 60 ${VSOCK_UDS} 1234`],
+  },
+];
+
 /** Examples of `vhost-user run`. */
 export const RUN_EXAMPLES: readonly Example[] = [
   {
@@ -96,6 +138,7 @@ export const RUN_EXAMPLES: readonly Example[] = [
 export const PROGRAM_EXAMPLES: readonly Example[] = [
   { title: 'All about disks, with the QEMU command line:', lines: ['vhost-user blk --help'] },
   { title: 'All about shared folders:', lines: ['vhost-user fs --help'] },
+  { title: 'All about sockets between guest and host:', lines: ['vhost-user vsock --help'] },
   { title: 'Completions in this shell:', lines: ['eval "$(vhost-user completion bash)"'] },
 ];
 
@@ -117,6 +160,11 @@ export function blkHelp(host: QemuHost): string {
 /** The end of the help text of `vhost-user fs`. */
 export function fsHelp(host: QemuHost): string {
   return examplesText(fsExamples(host), host.complete ? [] : FS_ELSEWHERE_NOTES);
+}
+
+/** The end of the help text of `vhost-user vsock`. */
+export function vsockHelp(host: QemuHost): string {
+  return examplesText(vsockExamples(host), host.complete ? [] : FS_ELSEWHERE_NOTES);
 }
 
 /** Breaks a paragraph into lines. */

@@ -27,6 +27,7 @@ type Setting =
   | 'vsockPort'
   | 'tcpPort'
   | 'connections'
+  | 'txBuffer'
   | 'seconds';
 
 /** The bounds of the settings of devices. */
@@ -45,6 +46,7 @@ export const LIMITS: Readonly<Record<Setting, NumberRule>> = {
   vsockPort: { min: 0, max: 0xffff_fffe }, // the number above stands for any port
   tcpPort: { min: 1, max: 65_535 },
   connections: { min: 1, max: 65_536 },
+  txBuffer: { min: 4096, max: 16 * 1024 * 1024 },
   seconds: { min: 0, max: 86_400 },
 };
 

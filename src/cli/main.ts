@@ -2,7 +2,8 @@
 /**
  * The program `vhost-user`. Under the name `vhost-user-blk` (a link to it) it is `vhost-user blk`,
  * since the description files of QEMU's management software have no room for a word before the
- * options. Likewise `vhost-user-fs`, and `virtiofsd`, which scripts call by that name.
+ * options. Likewise `vhost-user-fs`, `vhost-user-vsock`, and `virtiofsd` and `vhost-device-vsock`,
+ * which scripts call by that name.
  *
  * @module
  */
@@ -14,6 +15,9 @@ import { print } from './output.ts';
 import { PROGRAM, addExamples, buildProgram, takesValue } from './program.ts';
 import { programVersion } from './version.ts';
 import { VIRTIOFSD, fromVirtiofsd } from './virtiofsd.ts';
+
+/** The name under which it takes the place of the one in Rust, by a link to it. */
+const VHOST_DEVICE_VSOCK = 'vhost-device-vsock';
 
 const args = argumentsOf(process.argv);
 const debug = wantsDebug(args);
@@ -57,6 +61,7 @@ function argumentsOf(argv: readonly string[]): string[] {
   const name = basename(argv[1] ?? '').replace(`${PROGRAM}-`, '');
   const words = argv.slice(2);
   if (name === VIRTIOFSD) return ['fs', ...words];
+  if (name === VHOST_DEVICE_VSOCK) return ['vsock', ...words];
   return Object.hasOwn(CAPABILITIES, name) ? [name, ...words] : words;
 }
 

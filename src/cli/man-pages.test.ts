@@ -27,7 +27,10 @@ function readPage(name: string): string {
 }
 
 test('the pages in man/ are what the command line says', () => {
-  assert.deepEqual([...pages.keys()], ['vhost-user.1', 'vhost-user-blk.1', 'vhost-user-fs.1']);
+  assert.deepEqual(
+    [...pages.keys()],
+    ['vhost-user.1', 'vhost-user-blk.1', 'vhost-user-fs.1', 'vhost-user-vsock.1'],
+  );
   for (const [name, text] of pages) {
     assert.equal(readPage(name), text, `${name} is old: vhost-user man --dir man`);
   }

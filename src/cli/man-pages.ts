@@ -5,7 +5,7 @@
  * @module
  */
 import type { Command, Option } from 'commander';
-import { PROGRAM_EXAMPLES, RUN_EXAMPLES, blkExamples, fsExamples } from './help.ts';
+import { PROGRAM_EXAMPLES, RUN_EXAMPLES, blkExamples, fsExamples, vsockExamples } from './help.ts';
 import type { Example } from './help.ts';
 import {
   ELSEWHERE_NOTES,
@@ -13,6 +13,7 @@ import {
   qemuBlkLines,
   qemuFsLines,
   qemuHost,
+  qemuVsockLines,
 } from './qemu.ts';
 
 const ALWAYS = (): boolean => true;
@@ -21,6 +22,7 @@ const ALWAYS = (): boolean => true;
 interface DeviceText {
   /** Behind the dash of NAME. */
   readonly about: string;
+  /** Empty when it takes none. */
   readonly argument: string;
   readonly description: readonly string[];
   /** What SIGHUP does; empty when it does nothing. */
@@ -58,6 +60,18 @@ const DEVICES: Readonly<Record<string, DeviceText>> = {
     onHangUp: '',
     examples: fsExamples(LINUX),
     macLines: qemuFsLines(MAC, { socketPath: '/tmp/fs.sock', tag: 'share', requestQueueCount: 1 }),
+    notes: FS_ELSEWHERE_NOTES,
+  },
+  vsock: {
+    about: 'sockets between virtual machines and this host',
+    argument: '',
+    description: [
+      'One virtual machine after the other may attach, and a guest may reboot. The program stays',
+      'in the foreground. The options and files of vhost-device-vsock are taken.',
+    ],
+    onHangUp: '',
+    examples: vsockExamples(LINUX),
+    macLines: qemuVsockLines(MAC, { socketPath: '/tmp/vsock.sock' }),
     notes: FS_ELSEWHERE_NOTES,
   },
 };
@@ -125,6 +139,7 @@ const CONFIG_EXAMPLE: readonly string[] = [
 
 function devicePage(command: Command, text: DeviceText, version: string): string {
   const name = command.name();
+  const argument = text.argument === '' ? '' : ` \\fI${text.argument}\\fR`;
   const hangUp = text.onHangUp === '' ? [] : ['.TP', '.B SIGHUP', text.onHangUp];
   return join([
     ...header(`vhost-user-${name}`, version),
@@ -132,10 +147,10 @@ function devicePage(command: Command, text: DeviceText, version: string): string
     `vhost-user-${name} \\- ${text.about}`,
     '.SH SYNOPSIS',
     `.B vhost-user ${name}`,
-    `[\\fIOPTION\\fR]... \\fI${text.argument}\\fR`,
+    `[\\fIOPTION\\fR]...${argument}`,
     '.br',
     `.B vhost-user-${name}`,
-    `[\\fIOPTION\\fR]... \\fI${text.argument}\\fR`,
+    `[\\fIOPTION\\fR]...${argument}`,
     '.SH DESCRIPTION',
     escape(command.description()),
     ...text.description,

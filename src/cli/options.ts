@@ -151,6 +151,7 @@ export function addLogOptions(command: Command): Command {
     );
 }
 
-function said(text: string): string {
+/** A text as the beginning of a sentence. */
+export function said(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -13,6 +13,7 @@ import { addDescriptionCommand } from './commands/description.ts';
 import { addFsCommand } from './commands/fs.ts';
 import { addManCommand } from './commands/man.ts';
 import { addRunCommand } from './commands/run.ts';
+import { addVsockCommand } from './commands/vsock.ts';
 import { addVsockConnectCommand } from './commands/vsock-connect.ts';
 import { print } from './output.ts';
 
@@ -36,6 +37,7 @@ export function buildProgram(): Command {
   program.commandsGroup('Devices:');
   addBlkCommand(program);
   addFsCommand(program);
+  addVsockCommand(program);
   addRunCommand(program);
   program.commandsGroup('For your programs:');
   addVsockConnectCommand(program);
@@ -48,8 +50,15 @@ export function buildProgram(): Command {
 
 /** Adds the examples; a host's facts are needed for them, which take a moment to find. */
 export async function addExamples(program: Command): Promise<void> {
-  const { PROGRAM_EXAMPLES, RUN_EXAMPLES, blkHelp, examplesText, fsHelp } =
-    await import('./help.ts');
+  const {
+    PROGRAM_EXAMPLES,
+    RUN_EXAMPLES,
+    CONNECT_EXAMPLES,
+    blkHelp,
+    examplesText,
+    fsHelp,
+    vsockHelp,
+  } = await import('./help.ts');
   const { qemuHost } = await import('./qemu.ts');
   const { host } = await import('../sys/index.ts');
   const { os, arch } = host();
@@ -57,7 +66,9 @@ export async function addExamples(program: Command): Promise<void> {
     [PROGRAM]: examplesText(PROGRAM_EXAMPLES),
     blk: blkHelp(qemuHost(os, arch)),
     fs: fsHelp(qemuHost(os, arch)),
+    vsock: vsockHelp(qemuHost(os, arch)),
     run: examplesText(RUN_EXAMPLES),
+    'vsock-connect': examplesText(CONNECT_EXAMPLES),
   };
   for (const command of [program, ...program.commands]) {
     const text = texts[command.name()];

@@ -32,6 +32,11 @@ export interface FsAttachment {
   readonly requestQueueCount: number;
 }
 
+/** What the command line of a vsock depends on. */
+export interface VsockAttachment {
+  readonly socketPath: string;
+}
+
 /** How a system's QEMU differs; by the name that the `sys` layer has for it. */
 const SYSTEMS: Readonly<Record<string, Pick<QemuHost, 'name' | 'accelerator'>>> = {
   linux: { name: 'Linux', accelerator: 'kvm' },
@@ -50,7 +55,7 @@ export const ELSEWHERE_NOTES: readonly string[] = [
     '--num-queues says.',
 ];
 
-/** The same for file systems, whose device QEMU has on every host. */
+/** The same for file systems and vsock, whose devices QEMU has on every host. */
 export const FS_ELSEWHERE_NOTES: readonly string[] = [
   'Packages of QEMU for macOS and the BSDs leave vhost-user out: build QEMU 9.1 to 10.2 with ' +
     "'./configure --enable-vhost-user'. (QEMU 11.0 and 11.1 start no vhost-user device " +
@@ -93,6 +98,11 @@ export function qemuFsLines(host: QemuHost, folder: FsAttachment): string[] {
   const more = queues > 1 ? `,num-request-queues=${queues}` : '';
   const device = `vhost-user-fs-pci,chardev=fs,tag=${inOption(tag)},queue-size=1024${more}`;
   return qemuLines(host, 'fs', socketPath, device);
+}
+
+/** The same for a vsock; the guest's CID is the back-end's to say. */
+export function qemuVsockLines(host: QemuHost, { socketPath }: VsockAttachment): string[] {
+  return qemuLines(host, 'vsock', socketPath, 'vhost-user-vsock-pci,chardev=vsock');
 }
 
 /** What the guest does with a tag. */

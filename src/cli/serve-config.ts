@@ -3,11 +3,13 @@
  *
  * @module
  */
+import { VsockNetwork } from '../devices/vsock/index.ts';
 import type { LogLevel } from '../backend/index.ts';
 import type { Config } from './config.ts';
 import type { LogFormat } from './options.ts';
 import { blkEntry } from './serve-blk.ts';
 import { fsEntry } from './serve-fs.ts';
+import { vsockEntry } from './serve-vsock.ts';
 import { openLog, serve } from './serve.ts';
 import { InheritedSockets, resolveAddress } from './socket-address.ts';
 
@@ -17,11 +19,17 @@ export async function serveConfig(
   log: { readonly level: LogLevel; readonly format: LogFormat },
 ): Promise<number> {
   const inherited = new InheritedSockets();
+  const network = new VsockNetwork();
   const entries = config.devices.map((device) => {
     const address = resolveAddress(device.socket, inherited, 'vhost-user run --help');
-    return device.type === 'blk'
-      ? blkEntry(device.name, device.options, address)
-      : fsEntry(device.name, device.choices, address);
+    switch (device.type) {
+      case 'blk':
+        return blkEntry(device.name, device.options, address);
+      case 'fs':
+        return fsEntry(device.name, device.choices, address);
+      case 'vsock':
+        return vsockEntry(device.name, device.choices, address, network);
+    }
   });
   return await serve(entries, openLog(log.level, log.format));
 }

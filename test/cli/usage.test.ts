@@ -45,6 +45,8 @@ test('the help of the program and of each command is printed with exit code 0', 
     ['help', 'blk'],
     ['blk', '--help'],
     ['fs', '--help'],
+    ['vsock', '--help'],
+    ['vsock-connect', '--help'],
     ['fs', '-o', 'source=/srv', '-h'],
     ['run', '-h'],
   ]) {
@@ -60,6 +62,7 @@ test('the options of a device are in groups', async () => {
   for (const [device, ...groups] of [
     ['blk', 'Image:', 'Queues and threads:', 'Log:', 'Information:'],
     ['fs', 'Caches of the guest:', 'Owners:', 'Extended attributes:', 'Log:', 'Information:'],
+    ['vsock', 'Guest:', 'This host:', 'Several guests in one process:', 'Log:', 'Information:'],
   ] as const) {
     const { stdout } = await runProgram([device, '--help']);
     for (const group of groups) assert.ok(stdout.includes(`\n${group}\n`), group);
@@ -71,14 +74,17 @@ test('the options of a device are in groups', async () => {
 });
 
 test('every example of a help text is a command of this program or of QEMU', async () => {
-  for (const command of [['--help'], ['blk', '--help'], ['fs', '--help'], ['run', '--help']]) {
+  for (const command of [
+    ['--help'],
+    ...['blk', 'fs', 'vsock', 'run'].map((name) => [name, '--help']),
+  ]) {
     const { stdout } = await runProgram(command);
     const examples = examplesOf(stdout);
     assert.ok(examples.length >= 2, stdout);
     for (const example of examples) {
       execFileSync('/bin/sh', ['-n', '-c', example]);
       const known =
-        /^(truncate|qemu-img|qemu-system-\w+|printf|mkdir|mount|eval "\$\(vhost-user|vhost-user) /;
+        /^(truncate|qemu-img|qemu-system-\w+|printf|mkdir|mount|ssh|(eval "\$\()?vhost-user) /;
       assert.match(example, known);
     }
   }
@@ -118,6 +124,7 @@ test('capabilities are printed whatever else is on the command line', async () =
     [['blk', '/no', '--socket-path', '/nonexistent/a', '--print-capabilities', '--help'], block],
     [['fs', '--print-capabilities'], fs],
     [['fs', '-o', 'bogus', '--print-capabilities', '--security-label'], fs],
+    [['vsock', '--vm', 'bogus', '--print-capabilities'], '{"type":"vsock","features":[]}\n'],
   ];
   for (const [args, expected] of cases) {
     const { code, stdout, stderr } = await runProgram(args);
@@ -130,6 +137,8 @@ test('under the name of a device it is the command of that name', async () => {
     ['vhost-user-blk', /"type":"block"/, /which image\?/],
     ['vhost-user-fs', /"type":"fs"/, /which folder\?/],
     ['virtiofsd', /"type":"fs"/, /which folder\?/],
+    ['vhost-user-vsock', /"type":"vsock"/, /how do guest and host reach each other\?/],
+    ['vhost-device-vsock', /"type":"vsock"/, /how do guest and host reach each other\?/],
   ] as const) {
     const file = join(folder, name);
     symlinkSync(PROGRAM_FILE, file);
@@ -189,7 +198,26 @@ test('wrong usage exits with 2 and a text that says what to do', async () => {
     [['fs', 'a', '--num-request-queues', '0'], /A whole number from 1 to 64 is needed/],
     [['run'], /which configuration file\?/],
     [['completion', 'csh'], /Allowed choices are bash, zsh, fish/],
-    [['description', 'gpu'], /Allowed choices are blk, fs/],
+    [['vsock', '--socket', 's'], /Give --uds-path PATH .* or ports by --forward guest:PORT=tcp/],
+    [['vsock', '--uds-path', 'a'], /Give --socket-path PATH or --fd N, or start this program by/],
+    [['vsock', '--uds-path', 'a', '--socket', 'a'], /--uds-path is the socket for the front-end/],
+    [['vsock', '--socket', 'a', '--socket-path', 'b'], /cannot be used with/],
+    [['vsock', '--guest-cid', '2'], /A whole number from 3 to 4294967294 is needed/],
+    [['vsock', '--guest-cid', '3', '--vm', 'socket=a'], /'--vm .* cannot be used with .*guest-cid/],
+    [['vsock', '--config', 'a', '--vm', 'socket=a'], /cannot be used with/],
+    [['vsock', '--config', 'a', '--uds-path', 'b'], /cannot be used with/],
+    [['vsock', '--vm', 'guest-cid=4'], /One of socket and fd is needed/],
+    [['vsock', '--vm', 'socket=a'], /--vm \(vm3\): how do guest and host reach each other/],
+    [
+      ['vsock', '--vm', 'socket=a,uds-path=b', '--vm', 'guest-cid=4,socket=c,uds-path=b'],
+      /--vm \(vm4\): uds-path .* is another guest's/,
+    ],
+    [['vsock', '--forward', 'guest:1'], /There is no '=' in it: write guest:PORT=tcp:HOST:PORT/],
+    [['vsock', '--listen', 'guest:1=tcp:1'], /That is how a forward is written: use forward/],
+    [['vsock', '--groups', 'a+'], /One of the names is empty/],
+    [['vsock', '--tx-buffer-size', '1'], /'1' is not within 4K and 16M/],
+    [['vsock', '--uds-path', 'a', '--forward-cid', '1'], /--forward-cid takes every connection/],
+    [['description', 'gpu'], /Allowed choices are blk, fs, vsock/],
   ];
   for (const [args, text] of cases) {
     const { code, stdout, stderr } = await runProgram(args, { cwd: folder });
@@ -277,7 +305,7 @@ test('the description file names a program by its whole path', async () => {
 });
 
 test('the files in share/ are what the program prints, and takes', async () => {
-  for (const device of ['blk', 'fs']) {
+  for (const device of ['blk', 'fs', 'vsock']) {
     const binary = `/usr/bin/vhost-user-${device}`;
     const { stdout } = await runProgram(['description', device, '--binary', binary]);
     assert.equal(stdout, readText(`share/qemu/vhost-user/50-vhost-user-${device}.json`));
@@ -320,6 +348,7 @@ test('scripts and manual pages are printed', async () => {
   assert.deepEqual(readdirSync(join(folder, 'man')).toSorted(), [
     'vhost-user-blk.1',
     'vhost-user-fs.1',
+    'vhost-user-vsock.1',
     'vhost-user.1',
   ]);
 });
