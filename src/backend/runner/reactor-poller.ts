@@ -56,8 +56,9 @@ export class PollerReactor implements WorkerReactor {
     return this.#timers.after(ms, fire);
   }
 
-  turn(): number {
-    return this.#timers.fireDue();
+  turn(look: boolean): number {
+    const ready = look ? this.#dispatch(this.#poller.wait(0)) : 0;
+    return ready + this.#timers.fireDue();
   }
 
   hasWork(): boolean {

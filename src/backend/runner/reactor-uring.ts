@@ -79,13 +79,17 @@ export class UringReactor implements WorkerReactor {
     return this.#timers.after(ms, fire);
   }
 
-  turn(): number {
-    this.#arm();
+  turn(look: boolean): number {
+    if (look) this.#arm();
     this.uring.submit();
     return this.#dispatch() + this.#timers.fireDue();
   }
 
   hasWork(): boolean {
+    if (this.#unarmed.length > 0) {
+      this.#arm();
+      this.uring.submit();
+    }
     return this.uring.pending() > 0;
   }
 

@@ -10,8 +10,11 @@ import type { Reactor, ReactorTimer, ReactorWatch } from '../device.ts';
 
 /** A reactor as the worker's loop uses it. */
 export interface WorkerReactor extends Reactor {
-  /** Hands prepared I/O to the kernel and dispatches what has completed; never blocks. */
-  turn(): number;
+  /**
+   * Hands prepared I/O to the kernel and dispatches what has completed; never blocks. Watched fds
+   * cost a system call, so they are looked at only with `look`; `hasWork` and `wait` always do.
+   */
+  turn(look: boolean): number;
   /** Whether `turn` would find something; cheap enough for a polling loop. */
   hasWork(): boolean;
   /** Blocks until something happens or the time is over (-1: no limit), then dispatches it. */
