@@ -46,6 +46,24 @@ describe('the polling window', () => {
     }
   });
 
+  it('rests when what it catches is worth less than what it spends', () => {
+    const polled = polledUs(64, (i) => (i % 2 === 0 ? 40 : 110));
+    assert.ok(polled.caught < 100, `${polled.caught} of 5000 waits of 40 µs were caught`);
+    assert.ok(polled.vainUs < 5000 * 2, `${polled.vainUs} µs in vain, 2 µs for each pair at most`);
+  });
+
+  it('stays open when most of what it waits for comes in time', () => {
+    const polled = polledUs(64, (i) => (i % 4 === 0 ? 110 : 40));
+    assert.ok(polled.caught > 7000, `${polled.caught} of 7500 waits of 40 µs were caught`);
+  });
+
+  it('opens again when the other side has become quicker', () => {
+    const window = new PollWindow(64);
+    const polled = polledUs(64, (i) => (i < 5000 ? 63 + (i % 3) * 20 : 10), window);
+    assert.ok(polled.caught > 3500, `${polled.caught} of 5000 waits of 10 µs were caught`);
+    assert.ok(window.us >= 10);
+  });
+
   it('never polls with a limit of 0', () => {
     const window = new PollWindow(0);
     window.slept(0);
@@ -53,3 +71,24 @@ describe('the polling window', () => {
     assert.equal(window.us, 0);
   });
 });
+
+/** Waits of these lengths, in a row of 10 000: how many the polls caught, and their time in vain. */
+function polledUs(
+  limitUs: number,
+  waitUs: (i: number) => number,
+  window: PollWindow = new PollWindow(limitUs),
+): { readonly caught: number; readonly vainUs: number } {
+  let caught = 0;
+  let vainUs = 0;
+  for (let i = 0; i < 10_000; i++) {
+    const wait = waitUs(i);
+    if (window.us >= wait) {
+      caught++;
+      window.caught();
+    } else {
+      vainUs += window.us;
+      window.slept(wait - window.us);
+    }
+  }
+  return { caught, vainUs };
+}

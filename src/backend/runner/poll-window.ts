@@ -1,27 +1,34 @@
 /**
  * How long a thread polls its rings before it sleeps. Waking a sleeping thread costs some 25 µs on
- * a virtual machine and polling costs a core, so the window follows what the last waits have shown.
+ * a virtual machine and polling costs a core, so the window follows what the last waits have shown:
+ * it grows when a longer poll would have caught what ended a sleep, and shrinks when none would.
  *
- * A poll can be in vain for as long as it lasts and the sleep after it be short all the same: the
- * other side is waiting for the CPU that polls. Then the window rests, longer each time, so that
- * two threads on one CPU take turns by sleeping.
+ * That alone is not enough. A driver that asks again after now 40 and now 90 µs keeps a window of
+ * 64 µs open that is in vain each other time; and a poll can be in vain for as long as it lasts and
+ * the sleep after it be short all the same, when the other side waits for the CPU that polls. So
+ * polling has a balance: what it catches is put in, what it spends in vain is taken out, and with
+ * nothing left the window rests, longer each time.
  *
  * @module
  */
 
 const WINDOW_US_AT_FIRST = 4;
 
-/** Polls of the longest kind, one after the other, that may be in vain before the window rests. */
-const VAIN_POLLS_MAX = 2;
+/** What a wake-up costs, and so what a poll that catches something is worth. */
+const CAUGHT_US = 32;
+/** The balance at first, and at most: what polling may spend when its luck turns. */
+const BALANCE_US_MAX = 256;
+/** The balance after a rest: as much as growing to 64 µs costs when all of it is in vain. */
+const BALANCE_US_ON_TRIAL = 128;
 /** Sleeps before polling is tried again; doubled each time that it was in vain. */
 const REST_SLEEPS_MIN = 16;
 const REST_SLEEPS_MAX = 1024;
 
-/** The window of one thread, between 0 and a limit; grows when a sleep was short, else shrinks. */
+/** The window of one thread, between 0 and a limit. */
 export class PollWindow {
   readonly #limitUs: number;
   #windowUs: number;
-  #vainPolls = 0;
+  #balanceUs = BALANCE_US_MAX;
   #restSleeps = 0; // that are left
   #nextRestSleeps = REST_SLEEPS_MIN;
 
@@ -37,7 +44,9 @@ export class PollWindow {
 
   /** A poll has found something to do. */
   caught(): void {
-    this.#vainPolls = 0;
+    this.#balanceUs += CAUGHT_US;
+    if (this.#balanceUs < BALANCE_US_MAX) return;
+    this.#balanceUs = BALANCE_US_MAX;
     this.#nextRestSleeps = REST_SLEEPS_MIN;
   }
 
@@ -45,6 +54,11 @@ export class PollWindow {
   slept(sleptUs: number): void {
     if (this.#restSleeps > 0) {
       this.#restSleeps--;
+      return;
+    }
+    this.#balanceUs -= this.#windowUs;
+    if (this.#balanceUs < 0) {
+      this.#rest();
     } else if (sleptUs > this.#limitUs) {
       // Even the longest poll would have been in vain.
       this.#windowUs = this.#windowUs > WINDOW_US_AT_FIRST ? this.#windowUs / 2 : 0;
@@ -52,15 +66,12 @@ export class PollWindow {
       // A longer poll might have caught it.
       const grown = Math.max(this.#windowUs * 2, WINDOW_US_AT_FIRST);
       this.#windowUs = Math.min(grown, this.#limitUs);
-    } else if (++this.#vainPolls >= VAIN_POLLS_MAX) {
-      this.#rest();
     }
   }
 
-  /** The longest poll saw nothing, and as soon as this thread slept there was something. */
   #rest(): void {
     this.#windowUs = 0;
-    this.#vainPolls = 0;
+    this.#balanceUs = BALANCE_US_ON_TRIAL;
     this.#restSleeps = this.#nextRestSleeps;
     this.#nextRestSleeps = Math.min(this.#nextRestSleeps * 2, REST_SLEEPS_MAX);
   }
