@@ -117,6 +117,7 @@ class GuestRound {
         })),
         script: guestScript(lines, first),
         memory: 'memfd',
+        preallocate: true, // else who is measured first in a line takes the faults of both
         cpus: 1, // so that the server has a CPU of its own where there are two
         timeoutMs: ROUND_MS_MAX + lines.length * effort.guestSeconds * 2000,
         onLine: (line) => this.#hear(line),
