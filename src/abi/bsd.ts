@@ -4,7 +4,13 @@
  *
  * @module
  */
-import type { CommonConstants, KeventLayout, MsghdrLayout, SockaddrUnLayout } from './types.ts';
+import type {
+  CommonConstants,
+  KeventLayout,
+  MsghdrLayout,
+  SockaddrInLayout,
+  SockaddrUnLayout,
+} from './types.ts';
 
 /** `struct msghdr` (sys/socket.h of each): 32-bit `msg_iovlen` and `msg_controllen`. */
 export const BSD_MSGHDR: MsghdrLayout = {
@@ -25,6 +31,12 @@ export const BSD_SOCKADDR_UN: SockaddrUnLayout = {
   pathBytes: 104,
 };
 
+/** `struct sockaddr_in` (netinet/in.h of each). */
+export const BSD_SOCKADDR_IN: SockaddrInLayout = { SIZE: 16, portOffset: 2, addressOffset: 4 };
+
+/** `struct sockaddr_in6` (netinet6/in6.h, netinet/in.h of OpenBSD). */
+export const BSD_SOCKADDR_IN6: SockaddrInLayout = { SIZE: 28, portOffset: 2, addressOffset: 8 };
+
 /** The fields of `struct cmsghdr` (sys/socket.h of each); where the data begins differs. */
 export const BSD_CMSG_FIELDS = {
   len: { offset: 0, bytes: 4 },
@@ -44,14 +56,26 @@ export const KEVENT_32: KeventLayout = {
 };
 
 /** sys/socket.h, fcntl.h, sys/mman.h, sys/file.h, poll.h: the same number on all of them. */
-export const BSD_CONSTANTS: Omit<CommonConstants, 'O_CLOEXEC'> = {
+export const BSD_CONSTANTS: Omit<CommonConstants, 'O_CLOEXEC' | 'AF_INET6'> = {
   AF_UNIX: 1,
+  AF_INET: 2,
   SOCK_STREAM: 1,
+  SOCK_SEQPACKET: 5,
   SOL_SOCKET: 0xffff,
   SO_ACCEPTCONN: 0x2,
+  SO_REUSEADDR: 0x4,
+  SO_ERROR: 0x1007,
+  SO_SNDBUF: 0x1001,
+  IPPROTO_TCP: 6,
+  TCP_NODELAY: 1,
   SCM_RIGHTS: 1,
+  MSG_PEEK: 0x2,
+  MSG_TRUNC: 0x10,
+  MSG_EOR: 0x8,
   MSG_CTRUNC: 0x20,
   MSG_DONTWAIT: 0x80,
+  SHUT_RD: 0,
+  SHUT_WR: 1,
   F_GETFD: 1,
   F_SETFD: 2,
   F_GETFL: 3,
@@ -71,6 +95,7 @@ export const BSD_CONSTANTS: Omit<CommonConstants, 'O_CLOEXEC'> = {
   LOCK_NB: 4,
   POLLIN: 1,
   POLLOUT: 4,
+  POLLHUP: 0x10,
 };
 
 /** sys/event.h: the same on all of them. */

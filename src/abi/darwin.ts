@@ -9,6 +9,8 @@ import {
   BSD_CONSTANTS,
   BSD_KQUEUE,
   BSD_MSGHDR,
+  BSD_SOCKADDR_IN,
+  BSD_SOCKADDR_IN6,
   BSD_SOCKADDR_UN,
   KEVENT_32,
 } from './bsd.ts';
@@ -17,8 +19,9 @@ import type { Abi } from './types.ts';
 
 /** The same on both architectures. */
 export const DARWIN_ABI: Abi = {
-  constants: { ...BSD_CONSTANTS, O_CLOEXEC: 0x1000000 },
+  constants: { ...BSD_CONSTANTS, AF_INET6: 30, O_CLOEXEC: 0x1000000 },
   optional: {
+    AF_VSOCK: 40,
     MSG_NOSIGNAL: 0x80000,
     SO_NOSIGPIPE: 0x1022,
     SOL_LOCAL: 0,
@@ -35,6 +38,14 @@ export const DARWIN_ABI: Abi = {
   // msg_controllen exactly (uipc_usrreq.c, unp_internalize).
   cmsg: { ...BSD_CMSG_FIELDS, dataOffset: 12, align: 4 },
   sockaddrUn: BSD_SOCKADDR_UN,
+  sockaddrIn: BSD_SOCKADDR_IN,
+  sockaddrIn6: BSD_SOCKADDR_IN6,
+  sockaddrVm: {
+    // bsd/sys/vsock.h: len 1, family 1, reserved 2, port 4, cid 4
+    SIZE: 12,
+    port: { offset: 4, bytes: 4 },
+    cid: { offset: 8, bytes: 4 },
+  },
   epoll: null,
   kqueue: { ...BSD_KQUEUE, event: KEVENT_32 },
   uring: null,

@@ -4,14 +4,24 @@
  *
  * @module
  */
-import { BSD_CMSG_FIELDS, BSD_CONSTANTS, BSD_KQUEUE, BSD_MSGHDR, BSD_SOCKADDR_UN } from './bsd.ts';
+import {
+  BSD_CMSG_FIELDS,
+  BSD_CONSTANTS,
+  BSD_KQUEUE,
+  BSD_MSGHDR,
+  BSD_SOCKADDR_IN,
+  BSD_SOCKADDR_IN6,
+  BSD_SOCKADDR_UN,
+} from './bsd.ts';
 import { FREEBSD_FILES } from './files-freebsd.ts';
 import type { Abi } from './types.ts';
 
 /** The same on both architectures. */
 export const FREEBSD_ABI: Abi = {
-  constants: { ...BSD_CONSTANTS, O_CLOEXEC: 0x100000 },
+  constants: { ...BSD_CONSTANTS, AF_INET6: 28, O_CLOEXEC: 0x100000 },
   optional: {
+    SOCK_CLOEXEC: 0x10000000,
+    SOCK_NONBLOCK: 0x20000000,
     MSG_NOSIGNAL: 0x20000,
     MSG_CMSG_CLOEXEC: 0x40000,
     SO_NOSIGPIPE: 0x800,
@@ -32,6 +42,9 @@ export const FREEBSD_ABI: Abi = {
   msghdr: BSD_MSGHDR,
   cmsg: { ...BSD_CMSG_FIELDS, dataOffset: 16, align: 8 }, // _ALIGN is 8 on 64-bit machines
   sockaddrUn: BSD_SOCKADDR_UN,
+  sockaddrIn: BSD_SOCKADDR_IN,
+  sockaddrIn6: BSD_SOCKADDR_IN6,
+  sockaddrVm: null,
   epoll: null,
   kqueue: {
     ...BSD_KQUEUE,

@@ -18,12 +18,25 @@ const EPOLL_EVENT: Readonly<Record<string, EpollLayout>> = {
 /** asm-generic/fcntl.h; arm64 has its own values for O_DIRECT only, which Node knows. */
 const CONSTANTS: Abi['constants'] = {
   AF_UNIX: 1,
+  AF_INET: 2,
+  AF_INET6: 10,
   SOCK_STREAM: 1,
+  SOCK_SEQPACKET: 5,
   SOL_SOCKET: 1,
   SO_ACCEPTCONN: 30,
+  SO_REUSEADDR: 2,
+  SO_ERROR: 4,
+  SO_SNDBUF: 7,
+  IPPROTO_TCP: 6,
+  TCP_NODELAY: 1,
   SCM_RIGHTS: 1,
+  MSG_PEEK: 0x2,
+  MSG_TRUNC: 0x20,
+  MSG_EOR: 0x80,
   MSG_CTRUNC: 0x8,
   MSG_DONTWAIT: 0x40,
+  SHUT_RD: 0,
+  SHUT_WR: 1,
   F_GETFD: 1,
   F_SETFD: 2,
   F_GETFL: 3,
@@ -44,12 +57,16 @@ const CONSTANTS: Abi['constants'] = {
   LOCK_NB: 4,
   POLLIN: 1,
   POLLOUT: 4,
+  POLLHUP: 0x10,
 };
 
 const OPTIONAL: Abi['optional'] = {
   MSG_NOSIGNAL: 0x4000,
   MSG_CMSG_CLOEXEC: 0x40000000,
   SO_PEERCRED: 17,
+  SOCK_CLOEXEC: 0o2000000,
+  SOCK_NONBLOCK: 0o4000,
+  AF_VSOCK: 40,
   MAP_NORESERVE: 0x4000,
   EFD_CLOEXEC: 0o2000000,
   EFD_NONBLOCK: 0o4000,
@@ -98,6 +115,14 @@ export function linuxAbi(arch: string): Abi | undefined {
       align: 8,
     },
     sockaddrUn: { hasLength: false, pathOffset: 2, pathBytes: 108 },
+    sockaddrIn: { SIZE: 16, portOffset: 2, addressOffset: 4 },
+    sockaddrIn6: { SIZE: 28, portOffset: 2, addressOffset: 8 },
+    // uapi/linux/vm_sockets.h: family 2, reserved 2, port 4, cid 4, flags 1, zero 3
+    sockaddrVm: {
+      SIZE: 16,
+      port: { offset: 4, bytes: 4 },
+      cid: { offset: 8, bytes: 4 },
+    },
     epoll: {
       event,
       EPOLL_CLOEXEC: 0o2000000,

@@ -77,8 +77,11 @@ describe('the tables of all hosts', () => {
         [c.MAP_SHARED, c.MAP_ANON, o.MAP_NORESERVE ?? 0],
         [c.MAP_PRIVATE, c.MAP_ANON, o.MAP_NORESERVE ?? 0],
         [c.LOCK_SH, c.LOCK_EX, c.LOCK_NB],
-        [c.POLLIN, c.POLLOUT],
+        [c.POLLIN, c.POLLOUT, c.POLLHUP],
         [c.MSG_CTRUNC, c.MSG_DONTWAIT, o.MSG_NOSIGNAL ?? 0, o.MSG_CMSG_CLOEXEC ?? 0],
+        [c.MSG_PEEK, c.MSG_EOR, c.MSG_TRUNC, c.MSG_DONTWAIT, o.MSG_NOSIGNAL ?? 0],
+        [c.SOCK_STREAM, o.SOCK_CLOEXEC ?? 0, o.SOCK_NONBLOCK ?? 0],
+        [c.SOCK_SEQPACKET, o.SOCK_CLOEXEC ?? 0, o.SOCK_NONBLOCK ?? 0],
         [o.EFD_CLOEXEC ?? 0, o.EFD_NONBLOCK ?? 0],
         [o.MFD_CLOEXEC ?? 0, o.MFD_ALLOW_SEALING ?? 0],
         [o.F_SEAL_SEAL ?? 0, o.F_SEAL_SHRINK ?? 0, o.F_SEAL_GROW ?? 0],
@@ -166,6 +169,42 @@ describe('known traps', () => {
     }
     const { sockaddrUn } = table('linux', 'x64');
     assert.deepEqual(sockaddrUn, { hasLength: false, pathOffset: 2, pathBytes: 108 });
+  });
+
+  it('AF_INET6 is another number everywhere; options of sockets are those of BSD but on Linux', () => {
+    const linux = table('linux', 'x64');
+    assert.deepEqual(
+      [linux, ...bsds].map(({ constants }) => constants.AF_INET6),
+      [10, 30, 28, 24],
+    );
+    for (const { constants: c, sockaddrIn, sockaddrIn6 } of bsds) {
+      assert.deepEqual([c.SO_ERROR, c.SO_SNDBUF, c.SO_REUSEADDR], [0x1007, 0x1001, 4]);
+      assert.deepEqual([c.MSG_EOR, c.MSG_TRUNC, c.MSG_PEEK], [8, 0x10, 2]);
+      assert.deepEqual(sockaddrIn, linux.sockaddrIn, 'its length byte takes half of the family');
+      assert.deepEqual(sockaddrIn6, linux.sockaddrIn6);
+    }
+  });
+
+  it('AF_VSOCK is there on Linux and macOS, whose sockaddr_vm has 16 and 12 bytes', () => {
+    const linux = table('linux', 'arm64');
+    assert.deepEqual([linux.optional.AF_VSOCK, darwin.optional.AF_VSOCK], [40, 40]);
+    assert.deepEqual([linux.sockaddrVm?.SIZE, darwin.sockaddrVm?.SIZE], [16, 12]);
+    for (const abi of [freebsd, openbsd]) {
+      assert.equal(abi.optional.AF_VSOCK, undefined);
+      assert.equal(abi.sockaddrVm, null);
+    }
+  });
+
+  it('sockets are made close-on-exec and non-blocking at once, but on macOS', () => {
+    const flags = [freebsd, openbsd, darwin].map(({ optional }) => [
+      optional.SOCK_CLOEXEC,
+      optional.SOCK_NONBLOCK,
+    ]);
+    assert.deepEqual(flags, [
+      [0x10000000, 0x20000000],
+      [0x8000, 0x4000],
+      [undefined, undefined],
+    ]);
   });
 
   it('macOS has neither MSG_CMSG_CLOEXEC nor eventfd nor memfd, and names of 31 bytes', () => {

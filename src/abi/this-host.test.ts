@@ -32,6 +32,10 @@ const HEADERS = [
   'sys/syscall.h',
   'linux/falloc.h',
   'linux/fs.h',
+  'linux/vm_sockets.h',
+  'netinet/in.h',
+  'netinet/tcp.h',
+  'sys/vsock.h',
   'fcntl.h',
   'poll.h',
   'stddef.h',
@@ -45,6 +49,9 @@ const STRUCTURES: Readonly<Record<string, readonly string[]>> = {
   ),
   cmsghdr: ['cmsg_len', 'cmsg_level', 'cmsg_type'],
   sockaddr_un: ['sun_family', 'sun_path'],
+  sockaddr_in: ['sin_port', 'sin_addr'],
+  sockaddr_in6: ['sin6_port', 'sin6_addr'],
+  ...(abi?.sockaddrVm ? { sockaddr_vm: ['svm_port', 'svm_cid'] } : {}),
   iovec: ['iov_base', 'iov_len'],
   pollfd: ['fd', 'events', 'revents'],
   ...(abi?.epoll ? { epoll_event: ['events', 'data'] } : {}),
@@ -137,6 +144,21 @@ describe('the headers of this host', { skip }, () => {
     assert.equal(abi.sockaddrUn.pathOffset, real.get('sockaddr_un.sun_path'));
     assert.equal(abi.sockaddrUn.pathBytes, real.get('sockaddr_un.sun_path.bytes'));
     assert.equal(abi.sockaddrUn.hasLength, real.get('sockaddr_un.sun_family.bytes') === 1);
+    assert.deepEqual(abi.sockaddrIn, {
+      SIZE: real.get('sockaddr_in'),
+      portOffset: real.get('sockaddr_in.sin_port'),
+      addressOffset: real.get('sockaddr_in.sin_addr'),
+    });
+    assert.deepEqual(abi.sockaddrIn6, {
+      SIZE: real.get('sockaddr_in6'),
+      portOffset: real.get('sockaddr_in6.sin6_port'),
+      addressOffset: real.get('sockaddr_in6.sin6_addr'),
+    });
+    if (abi.sockaddrVm !== null) {
+      assert.equal(abi.sockaddrVm.SIZE, real.get('sockaddr_vm'));
+      checkField('sockaddr_vm.svm_port', abi.sockaddrVm.port);
+      checkField('sockaddr_vm.svm_cid', abi.sockaddrVm.cid);
+    }
     for (const [name, event] of [
       ['epoll_event', abi.epoll?.event],
       ['kevent', abi.kqueue?.event],

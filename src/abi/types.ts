@@ -44,6 +44,20 @@ export interface SockaddrUnLayout {
   readonly pathBytes: number;
 }
 
+/** `struct sockaddr_in` and `struct sockaddr_in6`; port and address are in network order. */
+export interface SockaddrInLayout {
+  readonly SIZE: number;
+  readonly portOffset: number;
+  readonly addressOffset: number;
+}
+
+/** `struct sockaddr_vm`; begins like the other addresses of its host. */
+export interface SockaddrVmLayout {
+  readonly SIZE: number;
+  readonly port: Field;
+  readonly cid: Field;
+}
+
 /** `struct epoll_event`; packed on x86-64 only. */
 export interface EpollLayout {
   readonly SIZE: number;
@@ -65,12 +79,26 @@ export interface KeventLayout {
 /** Constants that every host has. */
 export interface CommonConstants {
   readonly AF_UNIX: number;
+  readonly AF_INET: number;
+  readonly AF_INET6: number;
   readonly SOCK_STREAM: number;
+  /** The number is there on every host; that of macOS has no Unix sockets of this type. */
+  readonly SOCK_SEQPACKET: number;
   readonly SOL_SOCKET: number;
   readonly SO_ACCEPTCONN: number;
+  readonly SO_REUSEADDR: number;
+  readonly SO_ERROR: number;
+  readonly SO_SNDBUF: number;
+  readonly IPPROTO_TCP: number;
+  readonly TCP_NODELAY: number;
   readonly SCM_RIGHTS: number;
+  readonly MSG_PEEK: number;
+  readonly MSG_TRUNC: number;
+  readonly MSG_EOR: number;
   readonly MSG_CTRUNC: number;
   readonly MSG_DONTWAIT: number;
+  readonly SHUT_RD: number;
+  readonly SHUT_WR: number;
   readonly F_GETFD: number;
   readonly F_SETFD: number;
   readonly F_GETFL: number;
@@ -91,6 +119,7 @@ export interface CommonConstants {
   readonly LOCK_NB: number;
   readonly POLLIN: number;
   readonly POLLOUT: number;
+  readonly POLLHUP: number;
 }
 
 /** Constants that only some hosts have; absent means that the host lacks the facility. */
@@ -98,6 +127,9 @@ export interface OptionalConstants {
   readonly MSG_NOSIGNAL?: number;
   readonly MSG_CMSG_CLOEXEC?: number;
   readonly SO_NOSIGPIPE?: number;
+  readonly SOCK_CLOEXEC?: number;
+  readonly SOCK_NONBLOCK?: number;
+  readonly AF_VSOCK?: number;
   readonly SO_PEERCRED?: number;
   readonly SOL_LOCAL?: number;
   readonly LOCAL_PEERPID?: number;
@@ -169,6 +201,10 @@ export interface Abi {
   readonly msghdr: MsghdrLayout;
   readonly cmsg: CmsgLayout;
   readonly sockaddrUn: SockaddrUnLayout;
+  readonly sockaddrIn: SockaddrInLayout;
+  readonly sockaddrIn6: SockaddrInLayout;
+  /** Null where there is no AF_VSOCK. */
+  readonly sockaddrVm: SockaddrVmLayout | null;
   readonly epoll: EpollAbi | null;
   readonly kqueue: KqueueAbi | null;
   readonly uring: UringAbi | null;

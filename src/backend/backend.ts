@@ -110,6 +110,7 @@ export class Backend {
         events.fault?.(index, fault);
       },
       log: (level, text) => events.log?.(level, text),
+      told: (message) => device.told?.(message),
       failed: (error) => events.failed?.(error),
     });
     device.attach({

@@ -37,6 +37,8 @@ export interface Device {
   reset?(): void;
   /** The front-end went away, after `reset`: all queues are stopped. */
   disconnected?(): void;
+  /** A message of `DataPlaneContext.tell`. */
+  told?(message: unknown): void;
   /** Called once by the back-end, before the first session. */
   attach(link: DeviceLink): void;
   /** Called once, after the last session. */
@@ -83,6 +85,8 @@ export interface DataPlaneContext {
   /** This thread's counters, by the slots of `COUNTER`; this thread is the only writer. */
   readonly counters: Float64Array;
   log(level: LogLevel, text: string): void;
+  /** Sends a structured-cloneable message to `told` of the device. */
+  tell(message: unknown): void;
   /** To be called after a `push` outside of `serve` and of a completion: publishes and notifies. */
   flush(): void;
 }
@@ -127,13 +131,16 @@ export interface DataPlane {
    */
   serve(queue: Virtqueue, budget: number): number;
   /**
-   * Whether `serve` would take nothing of this queue now although chains wait. Whatever ends that (a
-   * completion, or something from the host with a call of `flush`) makes the runner look again: it
-   * sleeps until then, else it would ask again and again.
+   * Whether `serve` would take nothing of this queue now although chains wait. Whatever ends that
+   * (a completion, or something from the host with a call of `flush`) makes the runner look again:
+   * it sleeps until then, else it would ask again and again.
    */
   full?(queue: Virtqueue): boolean;
-  /** End of a round: a place to hand over what `serve` has collected. */
-  submit?(): void;
+  /**
+   * End of a round: a place to hand over what `serve` has collected. Returns how much was done; the
+   * runner begins another round, and does not sleep, until it is 0.
+   */
+  submit?(): number;
   /** From now on `serve` is called for this queue: it was started, or goes on in other memory. */
   queueStarted?(queue: Virtqueue): void;
   /**

@@ -96,7 +96,33 @@ export {
   socketPair,
 } from './socket.ts';
 export type { ListenOptions } from './socket.ts';
+export {
+  IOVECS_MAX,
+  SHUT,
+  isHungUp,
+  peek,
+  receive,
+  receiveMessage,
+  receiveVector,
+  send,
+  sendVector,
+  shutDown,
+} from './socket-io.ts';
+export type { MessageMarks } from './socket-io.ts';
 export { StatBlock, StatFsBlock, makeDevice, statAt, statFd, statFs } from './stat.ts';
+export {
+  acceptSocket,
+  connectSocket,
+  hasUnixSeqpacket,
+  listenSocket,
+  localPort,
+  openSocket,
+  setNoDelay,
+  setSendBuffer,
+  socketError,
+  socketName,
+} from './stream-socket.ts';
+export type { SocketAddress, SocketType } from './stream-socket.ts';
 export {
   RENAME,
   UTIME_NOW,

@@ -116,6 +116,17 @@ export const bind: NumberFunction = need('int bind(int fd, uintptr_t addr, uint3
 export const connect: NumberFunction = need('int connect(int fd, uintptr_t addr, uint32_t len)');
 export const listen: NumberFunction = need('int listen(int fd, int backlog)');
 export const accept: NumberFunction = need('int accept(int fd, uintptr_t addr, uintptr_t len)');
+export const accept4: NumberFunction | null = find(
+  'int accept4(int fd, uintptr_t addr, uintptr_t len, int flags)',
+);
+export const shutdown: NumberFunction = need('int shutdown(int fd, int how)');
+export const recv: NumberFunction = need(
+  'int64_t recv(int fd, uintptr_t buf, size_t len, int flags)',
+);
+export const send: NumberFunction = need(
+  'int64_t send(int fd, uintptr_t buf, size_t len, int flags)',
+);
+export const readv: NumberFunction = need('int64_t readv(int fd, uintptr_t iov, int iovcnt)');
 export const socketpair: NumberFunction = need(
   'int socketpair(int domain, int type, int protocol, uintptr_t sv)',
 );
@@ -129,6 +140,9 @@ export const setsockopt: NumberFunction = need(
 );
 export const getpeername: NumberFunction = need(
   'int getpeername(int fd, uintptr_t addr, uintptr_t len)',
+);
+export const getsockname: NumberFunction = need(
+  'int getsockname(int fd, uintptr_t addr, uintptr_t len)',
 );
 export const getpeereid: NumberFunction | null = find(
   'int getpeereid(int fd, uintptr_t uid, uintptr_t gid)',

@@ -32,6 +32,8 @@ export interface ListenOptions {
   readonly mode?: number;
   /** The group of the socket file, by its number. */
   readonly group?: number;
+  /** Default: stream. */
+  readonly type?: 'stream' | 'seqpacket';
 }
 
 /**
@@ -42,8 +44,8 @@ export interface ListenOptions {
  */
 export function listenUnix(path: string, options: ListenOptions = {}): number {
   fillAddress(path);
-  removeDeadSocket(path);
-  const fd = newSocket();
+  removeDeadSocket(path, options.type);
+  const fd = newSocket(options.type);
   let bound = false;
   try {
     const length = fillAddress(path);
@@ -81,7 +83,7 @@ export function acceptUnix(listenFd: number): number {
   for (;;) {
     const fd = libc.accept(listenFd, 0, 0);
     if (fd >= 0) {
-      prepare(fd);
+      prepareSocket(fd);
       return fd;
     }
     const errno = libc.errno();
@@ -118,17 +120,21 @@ export function hasPeer(fd: number): boolean {
 
 /** Takes over a socket that was inherited: non-blocking, close-on-exec. */
 export function adoptSocket(fd: number): void {
-  prepare(fd);
+  prepareSocket(fd);
 }
 
 /** Two connected sockets, non-blocking, both the caller's. */
-export function socketPair(): [number, number] {
-  const { AF_UNIX, SOCK_STREAM } = constants;
-  check(libc.socketpair(AF_UNIX, SOCK_STREAM, 0, option.address), 'socketpair(AF_UNIX)');
+export function socketPair(type: 'stream' | 'seqpacket' = 'stream'): [number, number] {
+  const { AF_UNIX, SOCK_STREAM, SOCK_SEQPACKET } = constants;
+  const kind = type === 'stream' ? SOCK_STREAM : SOCK_SEQPACKET;
+  check(
+    libc.socketpair(AF_UNIX, kind, 0, option.address),
+    type === 'stream' ? 'socketpair(AF_UNIX)' : `socketpair(AF_UNIX, ${type})`,
+  );
   const first = option.view.getInt32(0, true);
   const second = option.view.getInt32(4, true);
-  prepare(first);
-  prepare(second);
+  prepareSocket(first);
+  prepareSocket(second);
   return [first, second];
 }
 
@@ -154,15 +160,19 @@ export function peerOf(fd: number): { pid?: number; uid?: number } {
   return peer;
 }
 
-function newSocket(): number {
-  const { AF_UNIX, SOCK_STREAM } = constants;
-  const fd = check(libc.socket(AF_UNIX, SOCK_STREAM, 0), 'socket(AF_UNIX)');
-  prepare(fd);
+function newSocket(type: 'stream' | 'seqpacket' = 'stream'): number {
+  const { AF_UNIX, SOCK_STREAM, SOCK_SEQPACKET } = constants;
+  const kind = type === 'stream' ? SOCK_STREAM : SOCK_SEQPACKET;
+  const fd = check(
+    libc.socket(AF_UNIX, kind, 0),
+    type === 'stream' ? 'socket(AF_UNIX)' : `socket(AF_UNIX, ${type})`,
+  );
+  prepareSocket(fd);
   return fd;
 }
 
 /** Flags that accept4 and SOCK_CLOEXEC would set where they exist; every host has fcntl. */
-function prepare(fd: number): void {
+export function prepareSocket(fd: number): void {
   setCloseOnExec(fd);
   setNonBlocking(fd, true);
   const { SO_NOSIGPIPE } = optional;
@@ -171,8 +181,16 @@ function prepare(fd: number): void {
   libc.setsockopt(fd, constants.SOL_SOCKET, SO_NOSIGPIPE, option.address + 16, 4);
 }
 
-/** Fills `address` for a path; returns its exact length, which some hosts insist on. */
 function fillAddress(path: string): number {
+  return fillUnixAddress(address, path);
+}
+
+/**
+ * Fills a block of 128 bytes with the address of a path; returns its exact length, which some hosts
+ * insist on.
+ * @throws VhostUserError `ERR_VHU_SOCKET_PATH` for a path that no socket can have.
+ */
+export function fillUnixAddress(into: NativeBlock, path: string): number {
   const bytes = Buffer.from(path);
   const limit = sockaddrUn.pathBytes - 1;
   if (bytes.length === 0 || bytes.length > limit || bytes.includes(0)) {
@@ -185,18 +203,18 @@ function fillAddress(path: string): number {
     );
   }
   const length = sockaddrUn.pathOffset + bytes.length + 1;
-  address.bytes.fill(0);
+  into.bytes.fill(0);
   if (sockaddrUn.hasLength) {
-    address.bytes[0] = length;
-    address.bytes[1] = constants.AF_UNIX;
+    into.bytes[0] = length;
+    into.bytes[1] = constants.AF_UNIX;
   } else {
-    address.view.setUint16(0, constants.AF_UNIX, true);
+    into.view.setUint16(0, constants.AF_UNIX, true);
   }
-  address.bytes.set(bytes, sockaddrUn.pathOffset);
+  into.bytes.set(bytes, sockaddrUn.pathOffset);
   return length;
 }
 
-function removeDeadSocket(path: string): void {
+function removeDeadSocket(path: string, type?: 'stream' | 'seqpacket'): void {
   let isSocket: boolean;
   try {
     isSocket = lstatSync(path).isSocket();
@@ -209,7 +227,7 @@ function removeDeadSocket(path: string): void {
       `socket path ${path}: a file that is no socket is there: remove it or choose another path`,
     );
   }
-  const fd = newSocket();
+  const fd = newSocket(type);
   try {
     const result = libc.connect(fd, address.address, fillAddress(path));
     const errno = result < 0 ? libc.errno() : 0;

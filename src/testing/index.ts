@@ -59,3 +59,6 @@ export { TestBackend, codesOf } from './test-backend.ts';
 export type { TestConversation, TestReport } from './test-backend.ts';
 export { VsockScript } from './vsock-script.ts';
 export type { VsockScriptOptions } from './vsock-script.ts';
+export { MockVsockGuest } from './vsock-guest.ts';
+export type { MockVsockOptions, VsockPacket } from './vsock-guest.ts';
+export { HostListener, HostProgram } from './host-program.ts';

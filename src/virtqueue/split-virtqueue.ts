@@ -178,6 +178,16 @@ export class SplitVirtqueue implements Virtqueue {
     this.#usedIndex = (this.#usedIndex + 1) & 0xffff;
   }
 
+  unpop(chain: Chain): void {
+    if (!chain.taken) {
+      assert(this.#abandoned, 'a chain is given back once');
+      return;
+    }
+    chain.taken = false;
+    this.inFlight--;
+    this.#availIndex = (this.#availIndex - 1) & 0xffff;
+  }
+
   publish(): boolean {
     const next = this.#usedIndex;
     if (next === this.#published) return false;

@@ -52,6 +52,11 @@ export interface Virtqueue {
   hasAvailable(): boolean;
   /** Gives a chain back with the count of bytes written to it; shown to the driver by `publish`. */
   push(chain: Chain, writtenBytes: number): void;
+  /**
+   * Takes back the last `pop`, as if it had not been: for a device that collects chains in advance,
+   * and has not used the last of them when its ring is stopped. The last one popped goes first.
+   */
+  unpop(chain: Chain): void;
   /** Shows all pushed chains to the driver at once; true when the driver wants a notification. */
   publish(): boolean;
   /**

@@ -39,6 +39,7 @@ export class EventLoopRunner implements QueueRunner {
       reactor: localReactor(),
       counters: this.counters,
       log: (level, text) => events.log(level, text),
+      tell: (message) => events.told(message),
       flush: () => this.#planTurn(),
     };
     this.#plane = new Promise((resolve) => {
@@ -166,10 +167,10 @@ export class EventLoopRunner implements QueueRunner {
     const rings = this.#rings;
     if (rings === null) return;
     const taken = rings.serve();
-    plane.submit?.();
+    const submitted = plane.submit?.() ?? 0;
     rings.publish();
     for (const resolve of this.#idle.splice(0)) resolve();
-    if (taken > 0 || rings.enableNotifications()) this.#planTurn();
+    if (taken + submitted > 0 || rings.enableNotifications()) this.#planTurn();
   }
 
   /** Resolves when these rings have nothing in flight. */

@@ -41,6 +41,7 @@ export type WorkerReport =
   | { readonly kind: 'done'; readonly id: number; readonly result: unknown }
   | { readonly kind: 'refused'; readonly id: number; readonly error: unknown }
   | { readonly kind: 'fault'; readonly index: number; readonly fault: VirtqueueFault }
+  | { readonly kind: 'told'; readonly message: unknown }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly text: string };
 
 /** What a worker is started with. */

@@ -29,6 +29,8 @@ export interface RunnerEvents {
   /** The guest broke a ring, or the data plane failed on it; other rings go on. */
   fault(index: number, fault: VirtqueueFault): void;
   log(level: LogLevel, text: string): void;
+  /** A data plane tells something to its device. */
+  told(message: unknown): void;
   /** A thread ended by our own mistake; the runner serves nothing any more. */
   failed(error: Error): void;
 }

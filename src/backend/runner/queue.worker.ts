@@ -37,6 +37,9 @@ try {
     log: (level, text) => {
       send({ kind: 'log', level, text });
     },
+    tell: (message) => {
+      send({ kind: 'told', message });
+    },
     flush: () => undefined, // the loop publishes at the end of each round
   });
   const loop = new WorkerLoop(start, reactor, plane, {

@@ -20,6 +20,9 @@ export class PollerReactor implements WorkerReactor {
   readonly uring = null;
   readonly #poller: Poller = createPoller();
   readonly #slots: (WatchSlot | undefined)[] = [];
+  readonly #freeKeys: number[] = []; // of slots that are not used now
+  /** To be free after a dispatch, in which there may be an event for the fd that was closed. */
+  readonly #retiredKeys: number[] = [];
   readonly #timers = new TimerList();
   #turnsUntilPoll = TURNS_PER_POLL;
 
@@ -28,8 +31,7 @@ export class PollerReactor implements WorkerReactor {
   }
 
   watch(fd: number, events: number, ready: (events: number) => void): ReactorWatch {
-    const free = this.#slots.indexOf(undefined);
-    const key = free < 0 ? this.#slots.length : free;
+    const key = this.#freeKeys.pop() ?? this.#slots.length;
     const slot: WatchSlot = {
       fd,
       events,
@@ -45,10 +47,18 @@ export class PollerReactor implements WorkerReactor {
         slot.closed = true;
         this.#poller.remove(fd);
         this.#slots[key] = undefined;
+        this.#retiredKeys.push(key);
       },
     };
-    this.#poller.add(fd, key, events); // throws for an fd that cannot be polled
     this.#slots[key] = slot;
+    try {
+      this.#poller.add(fd, key, events);
+    } catch (error) {
+      slot.close = () => undefined; // an fd that cannot be polled is not in the set
+      this.#slots[key] = undefined;
+      this.#freeKeys.push(key);
+      throw error;
+    }
     return slot;
   }
 
@@ -82,6 +92,7 @@ export class PollerReactor implements WorkerReactor {
       const events = this.#poller.readyEvents(i);
       if (slot !== undefined && !slot.closed) slot.ready(events);
     }
+    while (this.#retiredKeys.length > 0) this.#freeKeys.push(this.#retiredKeys.pop() as number);
     return ready;
   }
 }

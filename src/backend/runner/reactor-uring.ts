@@ -35,6 +35,7 @@ export class UringReactor implements WorkerReactor {
   readonly #slots: (UringSlot | undefined)[] = [];
   readonly #unarmed: number[] = []; // keys of slots that have to be armed before the next sleep
   readonly #receivers: ((slot: number, result: number) => void)[];
+  readonly #freeKeys: number[] = []; // of slots that are not used now
   readonly #timers = new TimerList();
 
   constructor(uring: Uring) {
@@ -49,8 +50,7 @@ export class UringReactor implements WorkerReactor {
   }
 
   watch(fd: number, events: number, ready: (events: number) => void): ReactorWatch {
-    const free = this.#slots.indexOf(undefined);
-    const key = free < 0 ? this.#slots.length : free;
+    const key = this.#freeKeys.pop() ?? this.#slots.length;
     const slot: UringSlot = {
       fd,
       events,
@@ -67,7 +67,7 @@ export class UringReactor implements WorkerReactor {
         if (slot.closed) return;
         slot.closed = true;
         if (slot.armed) this.#cancel(key);
-        else this.#slots[key] = undefined;
+        else this.#release(key);
       },
     };
     this.#slots[key] = slot;
@@ -125,7 +125,7 @@ export class UringReactor implements WorkerReactor {
     if (slot === undefined) return;
     slot.armed = false;
     if (slot.closed) {
-      this.#slots[key] = undefined;
+      this.#release(key);
       return;
     }
     if (result >= 0 || result === -ECANCELED) {
@@ -135,6 +135,11 @@ export class UringReactor implements WorkerReactor {
       // The fd cannot be polled (EBADF …): arming it again would fail again, and without end.
       slot.ready(POLL_ERROR);
     }
+  }
+
+  #release(key: number): void {
+    this.#slots[key] = undefined;
+    this.#freeKeys.push(key);
   }
 
   #arm(): void {

@@ -80,10 +80,10 @@ export class WorkerLoop {
   #turn(): number {
     this.#kicked = false;
     const taken = this.#rings.serve();
-    this.#plane.submit?.();
+    const submitted = this.#plane.submit?.() ?? 0;
     const completed = this.#reactor.turn(++this.#turns % TURNS_PER_LOOK === 0);
     this.#rings.publish();
-    return taken + completed;
+    return taken + submitted + completed;
   }
 
   /** Polls for as long as the window says; true when there is something to do. */

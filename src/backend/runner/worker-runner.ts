@@ -114,6 +114,9 @@ class Thread {
       case 'fault':
         events.fault(report.index, report.fault);
         break;
+      case 'told':
+        events.told(report.message);
+        break;
       case 'log':
         events.log(report.level, report.text);
         break;

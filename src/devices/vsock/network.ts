@@ -4,11 +4,14 @@
  * @module
  */
 import { VhostUserError } from '../../util/index.ts';
+import type { SiblingCall } from './plan.ts';
 
 /** What the network knows of a guest. */
 export interface NetworkMember {
   readonly guestCid: number;
   readonly groups: readonly string[];
+  /** @internal Another guest calls this one; takes over the fd of the call. */
+  called(call: SiblingCall): void;
 }
 
 /**
@@ -21,14 +24,14 @@ export interface NetworkMember {
  * const second = openVsock({ guestCid: 4, groups: ['lab'] }, network);
  * ```
  */
-export class VsockNetwork<Member extends NetworkMember = NetworkMember> {
-  readonly #members = new Map<number, Member>();
+export class VsockNetwork {
+  readonly #members = new Map<number, NetworkMember>();
 
   /**
    * Adds a guest.
    * @throws VhostUserError `ERR_VHU_OPTION` when its CID is another one's already.
    */
-  join(member: Member): void {
+  join(member: NetworkMember): void {
     if (this.#members.has(member.guestCid)) {
       throw new VhostUserError(
         'ERR_VHU_OPTION',
@@ -39,12 +42,12 @@ export class VsockNetwork<Member extends NetworkMember = NetworkMember> {
   }
 
   /** Takes a guest away; one that is not there is none the worse. */
-  leave(member: Member): void {
+  leave(member: NetworkMember): void {
     if (this.#members.get(member.guestCid) === member) this.#members.delete(member.guestCid);
   }
 
   /** The guest of this CID, when it shares a group with `from`; else null. */
-  sibling(from: NetworkMember, cid: number): Member | null {
+  sibling(from: NetworkMember, cid: number): NetworkMember | null {
     const member = this.#members.get(cid);
     if (member === undefined || member.guestCid === from.guestCid) return null;
     return member.groups.some((group) => from.groups.includes(group)) ? member : null;

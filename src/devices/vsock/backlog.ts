@@ -1,0 +1,122 @@
+/**
+ * Bytes of the guest that a program of the host has not taken yet: one ring of bytes for each
+ * connection that needs one, of the size that the guest was told.
+ *
+ * @module
+ */
+import { assert } from '../../util/index.ts';
+import { copyMemory, mapAnonymous, send, sendVector, viewMemory } from '../../sys/index.ts';
+import type { Mapping } from '../../sys/index.ts';
+
+const IOVEC_BYTES = 16;
+const WORD = 0x1_0000_0000;
+/** Rings that are kept for the next one who needs one; the others go back to the host. */
+const SPARE_MAX = 16;
+
+/** A ring's memory. */
+interface Ring {
+  readonly memory: Mapping;
+  readonly view: DataView;
+}
+
+/** See the module. All methods but `close` are by slot. */
+export class Backlog {
+  readonly #ringBytes: number;
+  readonly #rings: (Ring | null)[];
+  readonly #spare: Ring[] = [];
+  readonly #start: Uint32Array; // offset of the first byte
+  readonly #count: Uint32Array;
+  readonly #iovecs: Mapping = mapAnonymous(2 * IOVEC_BYTES);
+  readonly #words: Uint32Array;
+
+  /** For slots 0 to `max` - 1. */
+  constructor(max: number, ringBytes: number) {
+    this.#ringBytes = ringBytes;
+    this.#rings = new Array<Ring | null>(max).fill(null);
+    this.#start = new Uint32Array(max);
+    this.#count = new Uint32Array(max);
+    this.#words = new Uint32Array(viewMemory(this.#iovecs.address, 2 * IOVEC_BYTES));
+  }
+
+  /** How many bytes wait. */
+  bytes(slot: number): number {
+    return this.#count[slot] as number;
+  }
+
+  /**
+   * Copies bytes to the end. The caller has seen to it that they fit, since the guest may not send
+   * more than it was told. SAFETY: the bytes are mapped.
+   */
+  append(slot: number, address: number, bytes: number): void {
+    const count = this.#count[slot] as number;
+    assert(count + bytes <= this.#ringBytes, 'a backlog holds what the guest may send ahead');
+    const ring = (this.#rings[slot] ??= this.#take(slot));
+    const at = ((this.#start[slot] as number) + count) % this.#ringBytes;
+    const first = Math.min(bytes, this.#ringBytes - at);
+    copyMemory(ring.memory.address + at, address, first);
+    if (first < bytes) copyMemory(ring.memory.address, address + first, bytes - first);
+    this.#count[slot] = count + bytes;
+  }
+
+  /** Sends up to `limitBytes` from the beginning; returns bytes, or -errno and nothing is lost. */
+  send(slot: number, fd: number, limitBytes: number, endsRecord: boolean): number {
+    const ring = this.#rings[slot];
+    const count = Math.min(this.#count[slot] as number, limitBytes);
+    if (ring === undefined || ring === null) return 0;
+    const start = this.#start[slot] as number;
+    const first = Math.min(count, this.#ringBytes - start);
+    const { address } = ring.memory;
+    let sent: number;
+    if (first === count && !endsRecord) {
+      sent = send(fd, address + start, count);
+    } else {
+      this.#fill(0, address + start, first);
+      this.#fill(1, address, count - first);
+      sent = sendVector(fd, this.#iovecs.address, 2, endsRecord);
+    }
+    if (sent > 0) this.drop(slot, sent);
+    return sent;
+  }
+
+  /** Forgets bytes at the beginning; an empty ring's memory is given back. */
+  drop(slot: number, bytes: number): void {
+    const count = (this.#count[slot] as number) - bytes;
+    assert(count >= 0, 'no more is dropped than there is');
+    this.#count[slot] = count;
+    this.#start[slot] = ((this.#start[slot] as number) + bytes) % this.#ringBytes;
+    if (count === 0) this.#give(slot);
+  }
+
+  /** Unmaps all rings. */
+  close(): void {
+    for (const ring of this.#rings) ring?.memory.unmap();
+    for (const ring of this.#spare.splice(0)) ring.memory.unmap();
+    this.#rings.fill(null);
+    this.#iovecs.unmap();
+  }
+
+  #take(slot: number): Ring {
+    this.#start[slot] = 0;
+    const spare = this.#spare.pop();
+    if (spare !== undefined) return spare;
+    // Takes up memory only where bytes were.
+    const memory = mapAnonymous(this.#ringBytes);
+    return { memory, view: new DataView(viewMemory(memory.address, this.#ringBytes)) };
+  }
+
+  #give(slot: number): void {
+    const ring = this.#rings[slot];
+    this.#rings[slot] = null;
+    if (ring === undefined || ring === null) return;
+    if (this.#spare.length < SPARE_MAX) this.#spare.push(ring);
+    else ring.memory.unmap();
+  }
+
+  #fill(entry: number, address: number, bytes: number): void {
+    const at = (entry * IOVEC_BYTES) / 4;
+    this.#words[at] = address;
+    this.#words[at + 1] = address / WORD;
+    this.#words[at + 2] = bytes;
+    this.#words[at + 3] = 0;
+  }
+}

@@ -1,0 +1,467 @@
+/**
+ * What happens to an established connection: bytes both ways, credit, and the ways to its end.
+ *
+ * @module
+ */
+import { assert } from '../../util/index.ts';
+import {
+  ERRNO,
+  READABLE,
+  SHUT,
+  WRITABLE,
+  closeFd,
+  isHungUp,
+  receiveVector,
+  shutDown,
+} from '../../sys/index.ts';
+import type { Chain, Virtqueue } from '../../virtqueue/index.ts';
+import { COUNTER } from '../../backend/index.ts';
+import type { Reactor } from '../../backend/index.ts';
+import { Backlog } from './backlog.ts';
+import { Connections, FLAG, PENDING, STATE } from './connections.ts';
+import { GuestRx } from './guest-rx.ts';
+import { VIRTIO_VSOCK_OP, VIRTIO_VSOCK_SHUTDOWN } from './layout.ts';
+import { Resets } from './resets.ts';
+import { SlotQueue } from './slot-queue.ts';
+import { TxBatch } from './tx-batch.ts';
+
+const EAGAIN = -(ERRNO.EAGAIN as number);
+const EPIPE = -(ERRNO.EPIPE as number);
+
+/** Reads of one round, so that the guest's own packets are not kept waiting. */
+const READS_PER_ROUND_MAX = 32;
+/** What a read asks for at first, and at most. It grows while reads find that much. */
+const READ_BYTES_MIN = 4096;
+const READ_BYTES_MAX = 256 * 1024;
+/** The guest is told of room once so much of its buffer has become free. */
+const CREDIT_FRACTION = 4;
+/** How long a guest may take to confirm that the host is done with a connection. */
+const CLOSING_MS = 10_000;
+/** How long the host's program may take to read what the guest left for it. */
+const DRAINING_MS = 60_000;
+
+/** What `Flows` is made with. */
+export interface FlowsOptions {
+  readonly reactor: Reactor;
+  readonly counters: Float64Array;
+  readonly guestCid: number;
+  readonly bufAlloc: number;
+  readonly connectionsMax: number;
+  /** An fd of a connection that is not established yet is ready. */
+  readonly onSetUp: (slot: number, events: number) => void;
+  /** A connection came to its end. */
+  readonly onReleased: (slot: number) => void;
+}
+
+/** See the module. */
+export class Flows {
+  readonly table: Connections;
+  readonly rx: GuestRx;
+  readonly resets: Resets = new Resets();
+  readonly backlog: Backlog;
+  readonly batch: TxBatch = new TxBatch();
+  readonly bufAlloc: number;
+  /** Some connection has a deadline. */
+  timed = false;
+  readonly #options: FlowsOptions;
+  readonly #counters: Float64Array;
+  readonly #ready: SlotQueue; // the host's program has sent something
+  readonly #control: SlotQueue; // packets without data wait to be sent
+  readonly #credit: SlotQueue; // so does one that only tells of room
+
+  constructor(options: FlowsOptions) {
+    const { connectionsMax, bufAlloc } = options;
+    this.#options = options;
+    this.#counters = options.counters;
+    this.bufAlloc = bufAlloc;
+    this.table = new Connections(connectionsMax);
+    this.rx = new GuestRx(this.table, options.guestCid, bufAlloc);
+    this.backlog = new Backlog(connectionsMax, bufAlloc);
+    this.#ready = new SlotQueue(connectionsMax);
+    this.#control = new SlotQueue(connectionsMax);
+    this.#credit = new SlotQueue(connectionsMax);
+  }
+
+  /** Sends to both sides what waits and what there is room for; returns how much that was. */
+  submit(): number {
+    let done = this.flushBatch();
+    if (!this.rx.running) return done;
+    if (this.resets.count > 0) done += this.resets.send(this.rx);
+    if (this.#control.count > 0) done += this.#sendControl();
+    if (this.#ready.count > 0) done += this.#readAll();
+    if (this.#credit.count > 0) done += this.#sendCredit();
+    return done;
+  }
+
+  /** The guest has sent data; its buffer is given back once the data has gone on. */
+  forward(queue: Virtqueue, chain: Chain, slot: number, bytes: number): void {
+    const { batch, table } = this;
+    const segments = chain.readableCount;
+    if (batch.slot >= 0 && (batch.slot !== slot || batch.fullFor(segments))) this.flushBatch();
+    table.receivedCnt[slot] = ((table.receivedCnt[slot] as number) + bytes) >>> 0;
+    batch.add(queue, chain, slot, bytes);
+  }
+
+  /** Hands collected data to the host; returns whether there was some. */
+  flushBatch(): number {
+    const { batch, backlog, table } = this;
+    const { slot, bytes } = batch;
+    if (slot < 0) return 0;
+    let sent = bytes; // as if, when nobody takes it any more
+    let failed = 0;
+    if (!table.has(slot, FLAG.hostDeaf) && bytes > 0) {
+      sent = backlog.bytes(slot) > 0 ? 0 : batch.send(table.fd[slot] as number, false);
+      if (sent < 0) {
+        failed = sent === EAGAIN ? 0 : sent;
+        sent = 0;
+      }
+      if (failed === 0 && sent < bytes) {
+        batch.keep(backlog, sent);
+        this.watch(slot, (table.events[slot] as number) | WRITABLE);
+      }
+    }
+    batch.end();
+    bump(this.#counters, COUNTER.bytesWritten, bytes);
+    if (failed !== 0) {
+      this.#writeFailed(slot, failed, bytes);
+      return 1;
+    }
+    this.#forwarded(slot, sent);
+    return 1;
+  }
+
+  /** The guest has said how much room it has. */
+  credited(slot: number, bufAlloc: number, fwdCnt: number): void {
+    const { table } = this;
+    table.peerBufAlloc[slot] = bufAlloc;
+    table.peerFwdCnt[slot] = fwdCnt;
+    if (!table.has(slot, FLAG.starved) || table.credit(slot) === 0) return;
+    table.unmark(slot, FLAG.starved);
+    this.#ready.push(slot);
+  }
+
+  /** Both sides agree: bytes may go. */
+  establish(slot: number): void {
+    const { table } = this;
+    table.state[slot] = STATE.established;
+    table.deadlineMs[slot] = 0;
+    table.readHint[slot] = READ_BYTES_MIN;
+    this.watch(slot, READABLE);
+  }
+
+  /** Has a packet sent as soon as the guest has a buffer. */
+  announce(slot: number, pending: number): void {
+    const { table } = this;
+    table.pending[slot] = (table.pending[slot] as number) | pending;
+    (pending === PENDING.credit ? this.#credit : this.#control).push(slot);
+  }
+
+  /** The guest is done with sending, receiving, or both (section 5.10.6.5). */
+  guestShutDown(slot: number, flags: number): void {
+    const { table } = this;
+    if ((flags & VIRTIO_VSOCK_SHUTDOWN.SEND) !== 0) table.mark(slot, FLAG.guestEnded);
+    if ((flags & VIRTIO_VSOCK_SHUTDOWN.RECEIVE) !== 0) table.mark(slot, FLAG.guestDeaf);
+    const ended = table.has(slot, FLAG.guestEnded);
+    const deaf = table.has(slot, FLAG.guestDeaf);
+    const waiting = this.backlog.bytes(slot) > 0;
+    if (ended && deaf) {
+      if (!waiting || table.state[slot] === STATE.closing) {
+        this.reset(slot);
+        return;
+      }
+      table.state[slot] = STATE.draining;
+      this.deadline(slot, DRAINING_MS);
+      this.watch(slot, WRITABLE);
+      return;
+    }
+    if (table.state[slot] !== STATE.established) return;
+    const fd = table.fd[slot] as number;
+    if (ended && !waiting) shutDown(fd, SHUT.WR);
+    if (deaf && !table.has(slot, FLAG.hostEnded)) {
+      shutDown(fd, SHUT.RD);
+      this.watch(slot, (table.events[slot] as number) & ~READABLE);
+    }
+  }
+
+  /** The guest has reset the connection, or wants to hear no more of it. */
+  guestReset(slot: number): void {
+    const { table } = this;
+    if (table.state[slot] !== STATE.draining) {
+      this.release(slot);
+      return;
+    }
+    // What the guest has sent is still the host's, although nobody waits for it to arrive.
+    table.unlist(slot);
+    table.mark(slot, FLAG.orphaned);
+  }
+
+  /** Ends a connection for both sides at once. */
+  reset(slot: number): void {
+    const { table } = this;
+    if (!table.has(slot, FLAG.orphaned)) {
+      this.resets.add(
+        table.type[slot] as number,
+        table.peerCid[slot] as number,
+        table.peerPort[slot] as number,
+        table.guestPort[slot] as number,
+      );
+    }
+    this.release(slot);
+  }
+
+  /** Forgets a connection; the host's program sees its end, and the guest is told nothing. */
+  release(slot: number): void {
+    const { table, backlog, batch } = this;
+    assert(table.state[slot] !== STATE.free, 'a connection is released once');
+    if (batch.slot === slot) batch.end();
+    this.#closeHost(slot);
+    if (backlog.bytes(slot) > 0) backlog.drop(slot, backlog.bytes(slot));
+    this.#options.onReleased(slot);
+    if (table.state[slot] !== STATE.greeting) table.unlist(slot);
+    table.release(slot);
+  }
+
+  /** Forgets all connections. */
+  releaseAll(): void {
+    for (let slot = 0; slot < this.table.end; slot++) {
+      if (this.table.state[slot] !== STATE.free) this.release(slot);
+    }
+    this.resets.clear();
+  }
+
+  /** Waits for events of the host's side. */
+  watch(slot: number, events: number): void {
+    const { table } = this;
+    const watch = table.watch[slot];
+    if (watch === null || watch === undefined) {
+      const fd = table.fd[slot] as number;
+      table.watch[slot] = this.#options.reactor.watch(fd, events, (ready) => {
+        this.#onReady(slot, ready);
+      });
+    } else {
+      watch.setEvents(events);
+    }
+    table.events[slot] = events;
+  }
+
+  /** Gives a connection so much time for what it is doing. */
+  deadline(slot: number, ms: number): void {
+    this.table.deadlineMs[slot] = performance.now() + ms;
+    this.timed = true;
+  }
+
+  /** Frees what it holds. */
+  close(): void {
+    this.releaseAll();
+    this.batch.close();
+    this.backlog.close();
+    this.rx.close();
+  }
+
+  #onReady(slot: number, events: number): void {
+    const { table, backlog } = this;
+    const state = table.state[slot] as number;
+    if (state < STATE.established) {
+      this.#options.onSetUp(slot, events);
+      return;
+    }
+    const trouble = (events & ~(READABLE | WRITABLE)) !== 0;
+    if ((trouble || (events & WRITABLE) !== 0) && backlog.bytes(slot) > 0) this.#drain(slot);
+    if (!trouble && (events & READABLE) === 0) return;
+    if (!this.#mayRead(slot)) return;
+    const inTurn = this.#ready.count === 0 && this.#control.count === 0 && this.rx.available();
+    if (inTurn && !this.#read(slot)) return;
+    // Level-triggered: silent until its turn comes.
+    if (!this.#mayRead(slot)) return;
+    this.watch(slot, (table.events[slot] as number) & ~READABLE);
+    if (!table.has(slot, FLAG.starved)) this.#ready.push(slot);
+  }
+
+  #readAll(): number {
+    const { table } = this;
+    let done = 0;
+    while (done < READS_PER_ROUND_MAX && this.rx.available()) {
+      const slot = this.#ready.shift();
+      if (slot < 0) break;
+      if (!this.#mayRead(slot)) continue;
+      done++;
+      if (this.#read(slot)) this.#ready.push(slot);
+      else if (this.#mayRead(slot) && !table.has(slot, FLAG.starved))
+        this.watch(slot, (table.events[slot] as number) | READABLE);
+    }
+    return done;
+  }
+
+  /** Whether the host's program may still send something that the guest takes. */
+  #mayRead(slot: number): boolean {
+    const { table } = this;
+    const over = FLAG.hostEnded | FLAG.guestDeaf;
+    return table.state[slot] === STATE.established && !table.has(slot, over);
+  }
+
+  /**
+   * Reads once, straight into the guest's buffers; the caller has seen that there is one. Returns
+   * whether there may be more to read at once.
+   */
+  #read(slot: number): boolean {
+    const { table, rx } = this;
+    const credit = table.credit(slot);
+    if (credit === 0) {
+      table.mark(slot, FLAG.starved);
+      this.watch(slot, (table.events[slot] as number) & ~READABLE);
+      return false;
+    }
+    const hint = table.readHint[slot] as number;
+    rx.fill(Math.min(credit, hint));
+    const wanted = rx.filledBytes;
+    const got = receiveVector(table.fd[slot] as number, rx.iovecs, rx.filledCount);
+    if (got <= 0) {
+      if (got === 0) this.#hostEnded(slot);
+      else if (got !== EAGAIN) this.reset(slot);
+      return false;
+    }
+    const packets = rx.sendFilled(slot, got, 0);
+    table.sentCnt[slot] = ((table.sentCnt[slot] as number) + got) >>> 0;
+    bump(this.#counters, COUNTER.bytesRead, got);
+    bump(this.#counters, COUNTER.requests, packets);
+    if (got < wanted) {
+      table.readHint[slot] = Math.max(READ_BYTES_MIN, got);
+      return false;
+    }
+    if (wanted === hint) table.readHint[slot] = Math.min(hint * 2, READ_BYTES_MAX);
+    return true;
+  }
+
+  /** The host's program has sent its last byte; it may be gone altogether. */
+  #hostEnded(slot: number): void {
+    const { table } = this;
+    table.mark(slot, FLAG.hostEnded);
+    this.watch(slot, (table.events[slot] as number) & ~READABLE);
+    if (isHungUp(table.fd[slot] as number)) this.#hostDeaf(slot);
+    this.#hostDone(slot);
+  }
+
+  /** The host's program takes nothing any more. */
+  #hostDeaf(slot: number): void {
+    const { table, backlog } = this;
+    table.mark(slot, FLAG.hostDeaf);
+    const waiting = backlog.bytes(slot);
+    if (waiting > 0) {
+      backlog.drop(slot, waiting);
+      this.#forwarded(slot, waiting);
+      this.watch(slot, (table.events[slot] as number) & ~WRITABLE);
+    }
+  }
+
+  /** Tells the guest which halves the host is done with; with both, its socket is not needed. */
+  #hostDone(slot: number): void {
+    const { table } = this;
+    if (table.state[slot] === STATE.draining) {
+      this.reset(slot);
+      return;
+    }
+    this.announce(slot, PENDING.shutdown);
+    if (!table.has(slot, FLAG.hostEnded) || !table.has(slot, FLAG.hostDeaf)) return;
+    table.state[slot] = STATE.closing;
+    this.#closeHost(slot);
+    this.deadline(slot, CLOSING_MS);
+  }
+
+  #writeFailed(slot: number, errno: number, bytes: number): void {
+    if (errno !== EPIPE) {
+      this.reset(slot);
+      return;
+    }
+    this.#forwarded(slot, bytes);
+    this.#hostDeaf(slot);
+    this.#hostDone(slot);
+  }
+
+  /** Sends what waited for the host's program to read. */
+  #drain(slot: number): void {
+    const { table, backlog } = this;
+    const sent = backlog.send(slot, table.fd[slot] as number, this.bufAlloc, false);
+    if (sent === EAGAIN) return;
+    if (sent < 0) {
+      this.#writeFailed(slot, sent, 0);
+      return;
+    }
+    this.#forwarded(slot, sent);
+    if (backlog.bytes(slot) > 0) return;
+    if (table.state[slot] === STATE.draining) {
+      this.reset(slot);
+      return;
+    }
+    this.watch(slot, (table.events[slot] as number) & ~WRITABLE);
+    if (table.has(slot, FLAG.guestEnded)) shutDown(table.fd[slot] as number, SHUT.WR);
+  }
+
+  /** The host has taken bytes; the guest is told before it has to wait for that. */
+  #forwarded(slot: number, bytes: number): void {
+    const { table } = this;
+    const forwarded = ((table.forwardedCnt[slot] as number) + bytes) >>> 0;
+    table.forwardedCnt[slot] = forwarded;
+    const untold = (forwarded - (table.toldCnt[slot] as number)) >>> 0;
+    if (untold >= this.bufAlloc / CREDIT_FRACTION) this.announce(slot, PENDING.credit);
+  }
+
+  #sendControl(): number {
+    const { table, rx } = this;
+    let done = 0;
+    while (this.#control.count > 0 && rx.available()) {
+      const slot = this.#control.shift();
+      const pending = table.pending[slot] as number;
+      if (table.state[slot] === STATE.free || (pending & ~PENDING.credit) === 0) continue;
+      let op: number;
+      let sent: number;
+      let flags = 0;
+      if ((pending & PENDING.request) !== 0) {
+        op = VIRTIO_VSOCK_OP.REQUEST;
+        sent = PENDING.request;
+      } else if ((pending & PENDING.response) !== 0) {
+        op = VIRTIO_VSOCK_OP.RESPONSE;
+        sent = PENDING.response;
+      } else {
+        op = VIRTIO_VSOCK_OP.SHUTDOWN;
+        sent = PENDING.shutdown;
+        if (table.has(slot, FLAG.hostEnded)) flags |= VIRTIO_VSOCK_SHUTDOWN.SEND;
+        if (table.has(slot, FLAG.hostDeaf)) flags |= VIRTIO_VSOCK_SHUTDOWN.RECEIVE;
+      }
+      table.pending[slot] = pending & ~sent;
+      rx.sendControl(slot, op, flags);
+      done++;
+      if ((pending & ~sent & ~PENDING.credit) !== 0) this.#control.push(slot);
+    }
+    bump(this.#counters, COUNTER.requests, done);
+    return done;
+  }
+
+  #sendCredit(): number {
+    const { table, rx } = this;
+    let done = 0;
+    while (this.#credit.count > 0 && rx.available()) {
+      const slot = this.#credit.shift();
+      const pending = table.pending[slot] as number;
+      if (table.state[slot] === STATE.free || (pending & PENDING.credit) === 0) continue;
+      table.pending[slot] = pending & ~PENDING.credit;
+      rx.sendControl(slot, VIRTIO_VSOCK_OP.CREDIT_UPDATE, 0);
+      done++;
+    }
+    bump(this.#counters, COUNTER.requests, done);
+    return done;
+  }
+
+  #closeHost(slot: number): void {
+    const { table } = this;
+    table.watch[slot]?.close();
+    table.watch[slot] = null;
+    table.events[slot] = 0;
+    const fd = table.fd[slot] as number;
+    table.fd[slot] = -1;
+    if (fd >= 0) closeFd(fd);
+  }
+}
+
+function bump(counters: Float64Array, slot: number, by: number): void {
+  counters[slot] = (counters[slot] as number) + by;
+}
