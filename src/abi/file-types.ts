@@ -126,8 +126,6 @@ export interface OpenFlags {
   readonly O_NOATIME: number;
   readonly O_PATH: number;
   readonly O_TMPFILE: number;
-  /** FreeBSD: no path leads out of the directory. */
-  readonly O_RESOLVE_BENEATH: number;
 }
 
 /** Numbers of Linux system calls that C libraries have no function for, or had none for long. */
@@ -138,7 +136,6 @@ export interface LinuxCalls {
   readonly SYS_getdents64: number;
   readonly SYS_renameat2: number;
   readonly SYS_copy_file_range: number;
-  readonly SYS_openat2: number;
   readonly SYS_fchmodat2: number;
 }
 

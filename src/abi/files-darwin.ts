@@ -28,7 +28,6 @@ export const DARWIN_FILES: FileAbi = {
     O_NOATIME: 0,
     O_PATH: 0,
     O_TMPFILE: 0,
-    O_RESOLVE_BENEATH: 0,
   },
   AT_FDCWD: -2,
   AT_SYMLINK_NOFOLLOW: 0x20,

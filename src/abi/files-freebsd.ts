@@ -25,7 +25,6 @@ export const FREEBSD_FILES: FileAbi = {
     O_DIRECTORY: 0x20000,
     O_CLOEXEC: 0x100000,
     O_PATH: 0x400000, // since 13.1
-    O_RESOLVE_BENEATH: 0x800000, // since 13.0
     O_DSYNC: 0x1000000,
     O_NOATIME: 0,
     O_TMPFILE: 0,

@@ -89,7 +89,6 @@ const OPEN_X64: OpenFlags = {
   O_SYNC: 0o4010000,
   O_PATH: 0o10000000,
   O_TMPFILE: 0o20200000, // __O_TMPFILE | O_DIRECTORY
-  O_RESOLVE_BENEATH: 0,
 };
 
 /** arch/arm64/include/uapi/asm/fcntl.h has its own values for these. */
@@ -109,7 +108,6 @@ const CALLS_X64: LinuxCalls = {
   SYS_newfstatat: 262,
   SYS_renameat2: 316,
   SYS_copy_file_range: 326,
-  SYS_openat2: 437,
   SYS_fchmodat2: 452,
 };
 const CALLS_ARM64: LinuxCalls = {
@@ -119,7 +117,6 @@ const CALLS_ARM64: LinuxCalls = {
   SYS_fstat: 80,
   SYS_renameat2: 276,
   SYS_copy_file_range: 285,
-  SYS_openat2: 437,
   SYS_fchmodat2: 452,
 };
 

@@ -27,7 +27,6 @@ export const OPENBSD_FILES: FileAbi = {
     O_NOATIME: 0,
     O_PATH: 0,
     O_TMPFILE: 0,
-    O_RESOLVE_BENEATH: 0,
   },
   AT_FDCWD: -100,
   AT_SYMLINK_NOFOLLOW: 2,

@@ -136,7 +136,6 @@ export {
   mkdirAt,
   mknodAt,
   openAt,
-  openBeneath,
   readlinkAt,
   readlinkFd,
   renameAt,

@@ -50,7 +50,6 @@ export const statx: NumberFunction | null = find(
 export const openat: (type: string, ...args: (number | string)[]) => number = variadic(
   'int openat(int dirfd, uintptr_t path, int flags, ...)',
 );
-export const openat2: NumberFunction | null = numbered(calls?.SYS_openat2);
 
 export const mkdirat: NumberFunction = need(
   'int mkdirat(int dirfd, uintptr_t path, uint32_t mode)',

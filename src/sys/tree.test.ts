@@ -32,7 +32,6 @@ import {
   mkdirAt,
   mknodAt,
   openAt,
-  openBeneath,
   openFdCount,
   readlinkAt,
   readlinkFd,
@@ -52,21 +51,23 @@ import {
 const linux = process.platform === 'linux';
 const native = linux && host().mode === 'native';
 const root = process.getuid?.() === 0;
-const { EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, EXDEV, ENOTDIR, ENOTEMPTY, EOPNOTSUPP } =
-  ERRNO as Record<string, number> as {
-    [
-      name in
-        | 'EEXIST'
-        | 'EINVAL'
-        | 'ELOOP'
-        | 'ENOENT'
-        | 'ENOSYS'
-        | 'EXDEV'
-        | 'ENOTDIR'
-        | 'ENOTEMPTY'
-        | 'EOPNOTSUPP'
-    ]: number;
-  };
+const { EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP } = ERRNO as Record<
+  string,
+  number
+> as {
+  [
+    name in
+      | 'EEXIST'
+      | 'EINVAL'
+      | 'ELOOP'
+      | 'ENOENT'
+      | 'ENOSYS'
+      | 'EXDEV'
+      | 'ENOTDIR'
+      | 'ENOTEMPTY'
+      | 'EOPNOTSUPP'
+  ]: number;
+};
 
 let folder = '';
 let dir = -1;
@@ -212,29 +213,6 @@ describe('opening', () => {
     }
     closeFd(fd);
     assert.equal(openAt(dir, name('new'), O.O_CREAT | O.O_EXCL | O.O_RDWR, 0o640), -EEXIST);
-  });
-
-  it('of a path stays beneath the folder, or is left to the caller', () => {
-    if (!native) {
-      assert.equal(openBeneath(dir, name('sub/inner'), O.O_RDONLY, 0), -ENOSYS);
-      return;
-    }
-    const fd = openBeneath(dir, name('sub/inner'), O.O_RDONLY, 0o777);
-    assert.ok(fd >= 0, String(fd));
-    closeFd(fd);
-    for (const out of ['..', '../x', 'sub/../../x', '/etc/passwd']) {
-      assert.equal(openBeneath(dir, name(out), O.O_RDONLY, 0), -EXDEV, out);
-    }
-    symlinkSync('/etc', join(folder, 'away'));
-    symlinkSync('../..', join(folder, 'up'));
-    symlinkSync('/proc/self/cwd', join(folder, 'magic'));
-    for (const out of ['away/passwd', 'up/etc', 'magic/x']) {
-      assert.equal(openBeneath(dir, name(out), O.O_RDONLY, 0), -EXDEV, out);
-    }
-    assert.equal(openBeneath(dir, name('link'), O.O_RDONLY, 0), -ELOOP);
-    const made = openBeneath(dir, name('sub/made'), O.O_CREAT | O.O_WRONLY, 0o600);
-    assert.ok(made >= 0);
-    closeFd(made);
   });
 
   it('again gives the same file under other flags, and also from an fd of O_PATH', () => {

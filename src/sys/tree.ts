@@ -19,7 +19,6 @@ import { makeDevice } from './stat.ts';
 
 const { files } = abi;
 const { AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW, AT_REMOVEDIR, AT_EMPTY_PATH } = files;
-const EAGAIN = ERRNO.EAGAIN as number;
 const EBADF = ERRNO.EBADF as number;
 const EINVAL = ERRNO.EINVAL as number;
 const ELOOP = ERRNO.ELOOP as number;
@@ -28,11 +27,6 @@ const SYMLINK_ERRNO = ERRNO[files.symlinkErrno] as number;
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFIFO = 0o010000;
-/** openat2(2) gives EAGAIN when something on the way was renamed; more often means an attack. */
-const BENEATH_TRIES_MAX = 32;
-const RESOLVE_NO_MAGICLINKS = 0x02; // linux/openat2.h
-const RESOLVE_BENEATH = 0x08;
-const OPEN_HOW_BYTES = 24;
 
 /** Linux's flags of {@link renameAt}. */
 export const RENAME = { NOREPLACE: 1, EXCHANGE: 2, WHITEOUT: 4 } as const;
@@ -41,12 +35,10 @@ export const UTIME_NOW: number = files.UTIME_NOW;
 /** Instead of nanoseconds: no change. */
 export const UTIME_OMIT: number = files.UTIME_OMIT;
 
-/** `struct open_how` at 0, two `struct timespec` at 32, an empty path at 72. */
-const scratch = new NativeBlock(80);
-const HOW = scratch.address;
-const TIMES_AT = 32;
-const TIMES = scratch.address + TIMES_AT;
-const EMPTY = scratch.address + 72;
+/** Two `struct timespec` at 0, an empty path at 40. */
+const scratch = new NativeBlock(48);
+const TIMES = scratch.address;
+const EMPTY = scratch.address + 40;
 
 /**
  * Opens what is under a name, with this host's flags and O_CLOEXEC and O_NOFOLLOW; an fd that the
@@ -59,30 +51,6 @@ export function openAt(dirFd: number, name: number, flags: number, mode: number)
   if (fd >= 0) return fd;
   const error = orErrno(fd);
   return error === -SYMLINK_ERRNO ? -ELOOP : error;
-}
-
-/**
- * Opens a path of several names as {@link openAt}, if no step of it leads out of the directory;
- * -EXDEV (FreeBSD: -ENOTCAPABLE) if one does, -ENOSYS where the host cannot promise it.
- */
-export function openBeneath(dirFd: number, path: number, flags: number, mode: number): number {
-  if (posixOnly) return -ENOSYS;
-  if (O.O_RESOLVE_BENEATH !== 0) return openAt(dirFd, path, flags | O.O_RESOLVE_BENEATH, mode);
-  const { openat2 } = libc;
-  if (openat2 === null) return -ENOSYS;
-  const creates = (flags & O.O_CREAT) !== 0 || (flags & O.O_TMPFILE) === O.O_TMPFILE;
-  scratch.view.setUint32(0, (flags | O.O_CLOEXEC | O.O_NOFOLLOW) >>> 0, true);
-  scratch.view.setUint32(8, creates ? mode & 0o7777 : 0, true);
-  scratch.view.setUint32(16, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS, true);
-  let error = -EAGAIN;
-  for (let i = 0; i < BENEATH_TRIES_MAX; i++) {
-    const fd = openat2(dirFd, path, HOW, OPEN_HOW_BYTES);
-    if (fd >= 0) return fd;
-    if (interrupted(fd)) continue;
-    error = orErrno(fd);
-    if (error !== -EAGAIN) break;
-  }
-  return error;
 }
 
 /**
@@ -260,10 +228,10 @@ export function utimensFd(
 }
 
 function setTimes(atimeSec: number, atimeNsec: number, mtimeSec: number, mtimeNsec: number): void {
-  setSigned(TIMES_AT, atimeSec);
-  setSigned(TIMES_AT + 8, atimeNsec);
-  setSigned(TIMES_AT + 16, mtimeSec);
-  setSigned(TIMES_AT + 24, mtimeNsec);
+  setSigned(0, atimeSec);
+  setSigned(8, atimeNsec);
+  setSigned(16, mtimeSec);
+  setSigned(24, mtimeNsec);
 }
 
 /** A number within ±2^53 as 64 bits, two's complement. */
