@@ -62,7 +62,6 @@ const { EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP } 
       | 'ELOOP'
       | 'ENOENT'
       | 'ENOSYS'
-      | 'EXDEV'
       | 'ENOTDIR'
       | 'ENOTEMPTY'
       | 'EOPNOTSUPP'

@@ -156,7 +156,10 @@ function opened(
 ): number {
   const { nodes, handles, settings } = state;
   const handle = handles.open(slot, fd, false);
-  if (handle === null) return closed(fd, -LINUX_E.NFILE);
+  if (handle === null) {
+    if (entryBytes > 0) nodes.forget(slot, 1); // an entry that the guest is not told of
+    return closed(fd, -LINUX_E.NFILE);
+  }
   nodes.handles[slot] = (nodes.handles[slot] as number) + 1;
   handle.writable = (flags & LINUX_O.ACCMODE) !== LINUX_O.RDONLY;
   handle.append = (flags & LINUX_O.APPEND) !== 0;
