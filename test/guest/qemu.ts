@@ -60,7 +60,7 @@ export interface GuestOptions {
   readonly script: string;
   /** How guest memory is made: both kinds are shared with the back-end. */
   readonly memory: 'memfd' | 'shm';
-  /** Whether all of it is there from the start, for figures that no page fault of the host is in. */
+  /** Whether it is all there from the start: no page fault of the host is in a figure. */
   readonly preallocate?: boolean;
   /** Takes eventfd away from QEMU, so that it makes pipes, as it does on macOS and the BSDs. */
   readonly pipes?: boolean;

@@ -72,7 +72,7 @@ describe('the polling window', () => {
   });
 });
 
-/** Waits of these lengths, in a row of 10 000: how many the polls caught, and their time in vain. */
+/** A row of 10 000 waits: how many of them the polls caught, and their time in vain. */
 function polledUs(
   limitUs: number,
   waitUs: (i: number) => number,
