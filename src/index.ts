@@ -3,10 +3,12 @@
  * without one.
  *
  * - A back-end: {@link startBackend} with a device, such as the disk of {@link openBlk}, the shared
- *   folder of {@link openFs}, or one that you write ({@link Device}).
+ *   folder of {@link openFs}, the console of {@link openConsole}, or one that you write
+ *   ({@link Device}).
  * - A file system in TypeScript: {@link FileSystem}.
  * - A front-end: {@link FrontendSession} speaks to any back-end, {@link BlkClient} to any disk,
- *   {@link FsClient} mounts any shared folder, {@link VsockClient} is a guest's end of any vsock.
+ *   {@link FsClient} mounts any shared folder, {@link VsockClient} is a guest's end of any vsock,
+ *   {@link ConsoleClient} has the ports of any console.
  * - For programs of the host: {@link VsockHost} connects to the ports of a guest, and listens.
  * - The parts: {@link protocol}, {@link virtqueue}, {@link GuestMemory}. The test kit is
  *   `vhost-user/testing`.
@@ -62,6 +64,18 @@ export type {
   Stat,
   StatChanges,
 } from './devices/fs/index.ts';
+export { ConsoleDevice, openConsole } from './devices/console/index.ts';
+export type {
+  ConsoleEnd,
+  ConsoleOptions,
+  EndEvents,
+  EndOptions,
+  LogFileOptions,
+  NamedPortOptions,
+  PortOptions,
+  ResizeOrder,
+  Unattended,
+} from './devices/console/index.ts';
 export { BlkDevice, openBlk } from './devices/blk/index.ts';
 export type { BlkEngineName, BlkOptions } from './devices/blk/index.ts';
 export { VsockDevice, VsockNetwork, openVsock } from './devices/vsock/index.ts';
@@ -74,6 +88,8 @@ export type {
 } from './devices/vsock/index.ts';
 export {
   BlkClient,
+  ConsoleClient,
+  ConsoleClientPort,
   FrontendQueue,
   FrontendSession,
   FsClient,
@@ -87,6 +103,7 @@ export {
 export type {
   BlkClientOptions,
   BlkInfo,
+  ConsoleClientOptions,
   FrontendSessionOptions,
   FsClientOptions,
   FuseConnectionOptions,

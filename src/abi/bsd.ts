@@ -96,6 +96,8 @@ export const BSD_CONSTANTS: Omit<CommonConstants, 'O_CLOEXEC' | 'AF_INET6'> = {
   POLLIN: 1,
   POLLOUT: 4,
   POLLHUP: 0x10,
+  TIOCGWINSZ: 0x40087468, // sys/ttycom.h: _IOR('t', 104, struct winsize)
+  TCSANOW: 0, // termios.h
 };
 
 /** sys/event.h: the same on all of them. */

@@ -58,6 +58,8 @@ const CONSTANTS: Abi['constants'] = {
   POLLIN: 1,
   POLLOUT: 4,
   POLLHUP: 0x10,
+  TIOCGWINSZ: 0x5413, // asm-generic/ioctls.h
+  TCSANOW: 0, // asm-generic/termbits-common.h
 };
 
 const OPTIONAL: Abi['optional'] = {

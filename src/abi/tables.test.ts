@@ -260,5 +260,6 @@ describe('known traps', () => {
     assert.equal(darwin.optional.DKIOCGETBLOCKCOUNT, ior('d', 25, 8));
     assert.equal(freebsd.optional.DIOCGSECTORSIZE, ior('d', 128, 4));
     assert.equal(freebsd.optional.DIOCGMEDIASIZE, ior('d', 129, 8));
+    for (const { constants } of bsds) assert.equal(constants.TIOCGWINSZ, ior('t', 104, 8));
   });
 });

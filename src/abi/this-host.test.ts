@@ -29,6 +29,8 @@ const HEADERS = [
   'sys/event.h',
   'sys/eventfd.h',
   'sys/disk.h',
+  'sys/ioctl.h',
+  'termios.h',
   'sys/syscall.h',
   'linux/falloc.h',
   'linux/fs.h',

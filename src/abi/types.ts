@@ -120,6 +120,10 @@ export interface CommonConstants {
   readonly POLLIN: number;
   readonly POLLOUT: number;
   readonly POLLHUP: number;
+  /** ioctl request for the size of a terminal. */
+  readonly TIOCGWINSZ: number;
+  /** tcsetattr(3): at once. */
+  readonly TCSANOW: number;
 }
 
 /** Constants that only some hosts have; absent means that the host lacks the facility. */

@@ -12,6 +12,11 @@ export type { BlkInfo } from './blk/config.ts';
 export * from './blk/layout.ts';
 export { BlkPoller, STATUS_NOT_WRITTEN, sectorOf, slotMemoryBytes } from './blk/poller.ts';
 export type { BlkPollerPlan, BlkSlots } from './blk/poller.ts';
+export { ConsoleClient } from './console/client.ts';
+export type { ConsoleClientOptions } from './console/client.ts';
+export * from './console/layout.ts';
+export { ConsoleClientPort } from './console/port.ts';
+export type { ConsolePortOwner } from './console/port.ts';
 export { FsBench } from './fs/bench-core.ts';
 export type {
   FsBenchOpName,

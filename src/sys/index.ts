@@ -110,6 +110,8 @@ export {
 } from './socket-io.ts';
 export type { MessageMarks } from './socket-io.ts';
 export { StatBlock, StatFsBlock, makeDevice, statAt, statFd, statFs } from './stat.ts';
+export { openPty, rawTerminal, terminalSize } from './terminal.ts';
+export type { Pty, TerminalSize } from './terminal.ts';
 export {
   acceptSocket,
   connectSocket,

@@ -191,6 +191,17 @@ export const syscall6: NumberFunction | null = find(
   'long syscall(long number, long a, long b, long c, long d, long e, long f)',
 );
 
+export const posixOpenpt: NumberFunction = need('int posix_openpt(int flags)');
+export const grantpt: NumberFunction = need('int grantpt(int fd)');
+export const unlockpt: NumberFunction = need('int unlockpt(int fd)');
+/** A name in memory of the C library's own, which koffi copies; null when there is none. */
+export const ptsname: (fd: number) => string | null = libc.func('const char *ptsname(int fd)');
+export const tcgetattr: NumberFunction = need('int tcgetattr(int fd, uintptr_t termios)');
+export const tcsetattr: NumberFunction = need(
+  'int tcsetattr(int fd, int actions, uintptr_t termios)',
+);
+export const cfmakeraw: NumberFunction = need('void cfmakeraw(uintptr_t termios)');
+
 export const malloc: NumberFunction = need('intptr_t malloc(size_t bytes)');
 export const free: NumberFunction = need('void free(uintptr_t address)');
 export const memcpy: NumberFunction = need(
