@@ -57,6 +57,13 @@ export { FrontendSession } from './session.ts';
 export type { FrontendSessionOptions } from './session.ts';
 export { SharedMemory } from './shared-memory.ts';
 export type { SharedRange } from './shared-memory.ts';
+export { VsockBench } from './vsock/bench.ts';
+export type {
+  VsockBenchOpName,
+  VsockBenchOptions,
+  VsockBenchResult,
+  VsockBenchSetup,
+} from './vsock/bench.ts';
 export { VsockClient } from './vsock/client.ts';
 export type { VsockClientOptions, VsockDialOptions, VsockListener } from './vsock/client.ts';
 export type { VsockDriverOptions } from './vsock/driver.ts';
