@@ -26,8 +26,9 @@ export type {
 } from './fs/bench-core.ts';
 export { FuseCalls } from './fs/calls.ts';
 export type { FuseChanges, FuseHandle, FuseLock, FuseLockRequest } from './fs/calls.ts';
-export { ACCESS, FsClient } from './fs/client.ts';
-export type { FsClientOptions, ReaddirOptions, WriteFileOptions } from './fs/client.ts';
+export { ACCESS } from './fs/access.ts';
+export { FsClient } from './fs/client.ts';
+export type { FsClientOptions, ReaddirOptions, WriteFileOptions } from './fs/client-options.ts';
 export * from './fs/config.ts';
 export { FuseConnection } from './fs/connection.ts';
 export type { FuseConnectionOptions, FuseRequestOptions } from './fs/connection.ts';

@@ -28,8 +28,9 @@ import {
 } from '../../testing/index.ts';
 import type { FsTrait, ScriptedAnswer, ScriptedRequest } from '../../testing/index.ts';
 import { FsBench } from './bench-core.ts';
-import { ACCESS, FsClient } from './client.ts';
-import type { FsClientOptions } from './client.ts';
+import { ACCESS } from './access.ts';
+import { FsClient } from './client.ts';
+import type { FsClientOptions } from './client-options.ts';
 import { FUSE_CLIENT_FLAGS } from './init.ts';
 
 const OP = FUSE_OPCODE;

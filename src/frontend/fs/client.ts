@@ -6,12 +6,14 @@
  */
 import { errorCode } from '../../util/index.ts';
 import { FUSE_OPCODE, RENAME, S_IF, XATTR } from '../../fuse/index.ts';
+import { ACCESS, allows } from './access.ts';
 import { FuseCalls } from './calls.ts';
+import type { FsClientOptions, ReaddirOptions, WriteFileOptions } from './client-options.ts';
+import { makePath, randomLetters, withFile } from './client-steps.ts';
 import { FuseConnection } from './connection.ts';
-import type { FuseConnectionOptions } from './connection.ts';
 import { FsDir, direntsOf, listFolder } from './directory.ts';
 import { FsFileHandle, ownerChange } from './file-handle.ts';
-import type { FsData, ReadFileOptions, WriteDataOptions } from './file-handle.ts';
+import type { FsData, ReadFileOptions } from './file-handle.ts';
 import type { FuseIdentity } from './lane.ts';
 import { FsMount, about, isError } from './mount.ts';
 import type { FsNode } from './nodes.ts';
@@ -26,8 +28,6 @@ import type { FsPath } from './walk.ts';
 
 const XATTR_BYTES_MAX = 65536; // XATTR_SIZE_MAX, XATTR_LIST_MAX
 const TEMPORARY_TRIES_MAX = 100;
-const TEMPORARY_LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789';
-const TEMPORARY_LENGTH = 6;
 
 const DEFAULTS = { umask: 0o022, idleNodesMax: 1024, fileMode: 0o666, folderMode: 0o777 } as const;
 
@@ -36,36 +36,6 @@ const ENDINGS = new Set(['ERR_VHU_BACKEND_GONE', 'ERR_VHU_CLOSED', 'ERR_VHU_FS_R
 
 /** What rmdir(2) says of a path that ends in these. */
 const RMDIR_DOTS = { '.': 'EINVAL', '..': 'ENOTEMPTY' } as const;
-
-/** The modes of access(2), as `node:fs` has them. */
-export const ACCESS = { F_OK: 0, X_OK: 1, W_OK: 2, R_OK: 4 } as const;
-
-/** How a {@link FsClient} is made. */
-export interface FsClientOptions extends FuseConnectionOptions {
-  /** Permissions that new files do not get, 0o022 by default. */
-  readonly umask?: number;
-  /** Nodes that the server keeps for the client though nothing uses them now; 1024 by default. */
-  readonly idleNodesMax?: number;
-}
-
-/** Options of `writeFile` and `appendFile`. */
-export interface WriteFileOptions extends WriteDataOptions {
-  /** Of a new file; 0o666 by default, without the umask. */
-  readonly mode?: number;
-  /** `w` or `a` by default. */
-  readonly flag?: string | number;
-  /** Waits until the data are on disk. */
-  readonly flush?: boolean;
-}
-
-/** Options of `readdir`. */
-export interface ReaddirOptions {
-  /** `buffer` for names that are not UTF-8. */
-  readonly encoding?: 'utf8' | 'buffer';
-  readonly withFileTypes?: boolean;
-  /** Entries with their `stats`, which takes no more requests (READDIRPLUS). */
-  readonly withStats?: boolean;
-}
 
 /**
  * The methods of `fs.promises`, on a mount without a kernel. Paths are UTF-8 text or bytes, and
@@ -174,7 +144,7 @@ export class FsClient {
   ): Promise<Buffer | string> {
     const how = typeof options === 'string' ? { encoding: options } : options;
     if (path instanceof FsFileHandle) return path.readFile(how);
-    return this.#withFile(path, 'r', DEFAULTS.fileMode, (file) => file.readFile(how));
+    return withFile(this, path, 'r', DEFAULTS.fileMode, (file) => file.readFile(how));
   }
 
   /** Writes a whole file, anew. */
@@ -186,7 +156,7 @@ export class FsClient {
     const how: WriteFileOptions = typeof options === 'string' ? { encoding: options } : options;
     if (path instanceof FsFileHandle) return path.writeFile(data, how);
     const { flag = 'w', mode = DEFAULTS.fileMode, flush = false } = how;
-    return this.#withFile(path, flag, mode, async (file) => {
+    return withFile(this, path, flag, mode, async (file) => {
       await file.writeFile(data, how);
       if (flush) await file.sync();
     });
@@ -326,7 +296,7 @@ export class FsClient {
   ): Promise<string | undefined> {
     const how = typeof options === 'number' ? { mode: options } : options;
     const mode = (how.mode ?? DEFAULTS.folderMode) & ~this.#umask;
-    if (how.recursive === true) return about('mkdir', path, () => this.#makePath(path, mode));
+    if (how.recursive === true) return about('mkdir', path, () => makePath(this, path, mode));
     await this.#paths.inParent('mkdir', path, 'EEXIST', async (parent, name) => {
       const entry = await this.#calls.mkdir(parent.id, name, mode);
       this.#mount.nodes.note(entry.nodeId);
@@ -550,45 +520,6 @@ export class FsClient {
     return this.unmount();
   }
 
-  async #withFile<T>(
-    path: FsPath,
-    flags: string | number,
-    mode: number,
-    body: (file: FsFileHandle) => Promise<T>,
-  ): Promise<T> {
-    const file = await this.open(path, flags, mode);
-    let result: T;
-    try {
-      result = await body(file);
-    } catch (error) {
-      await file.close().catch(() => undefined); // the first error is the one to tell
-      throw error;
-    }
-    await file.close();
-    return result;
-  }
-
-  async #makePath(path: FsPath, mode: number): Promise<string | undefined> {
-    const bytes = pathBytes(path);
-    let first: string | undefined;
-    for (let end = bytes.indexOf('/', 1); ; end = bytes.indexOf('/', end + 1)) {
-      const prefix = end < 0 ? bytes : bytes.subarray(0, end);
-      try {
-        await this.mkdir(prefix, mode);
-        first ??= prefix.toString();
-      } catch (error) {
-        if (!isError(error, 'EEXIST', 'EISDIR', 'EROFS') || !(await this.#isFolder(prefix))) {
-          throw error;
-        }
-      }
-      if (end < 0) return first;
-    }
-  }
-
-  async #isFolder(path: FsPath): Promise<boolean> {
-    return (await this.exists(path)) && (await this.stat(path)).isDirectory();
-  }
-
   /** An entry with its stats, from a server whose listings have none. */
   async #withStats<Name extends string | Buffer>(
     folder: FsNode,
@@ -609,22 +540,4 @@ function bytesOf(bytes: Buffer): Buffer {
 
 function textOf(bytes: Buffer): string {
   return bytes.toString();
-}
-
-function randomLetters(): string {
-  let text = '';
-  for (let i = 0; i < TEMPORARY_LENGTH; i++) {
-    text += TEMPORARY_LETTERS.charAt(Math.floor(Math.random() * TEMPORARY_LETTERS.length));
-  }
-  return text;
-}
-
-/** access(2) by owner and mode. */
-function allows(stats: FsStats, identity: FuseIdentity, wanted: number): boolean {
-  if (identity.uid === 0) {
-    const executable = stats.isDirectory() || (stats.mode & 0o111) !== 0;
-    return (wanted & ACCESS.X_OK) === 0 || executable;
-  }
-  const shift = stats.uid === identity.uid ? 6 : stats.gid === identity.gid ? 3 : 0;
-  return ((stats.mode >> shift) & wanted) === wanted;
 }
