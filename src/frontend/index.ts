@@ -23,7 +23,7 @@ export type {
   FsBenchOptions,
   FsBenchResult,
   FsBenchSetup,
-} from './fs/bench-core.ts';
+} from './fs/bench-options.ts';
 export { FuseCalls } from './fs/calls.ts';
 export type { FuseChanges, FuseHandle, FuseLock, FuseLockRequest } from './fs/calls.ts';
 export { ACCESS } from './fs/access.ts';

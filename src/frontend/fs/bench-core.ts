@@ -7,30 +7,27 @@ import { VhostUserError, assert } from '../../util/index.ts';
 import { FUSE_ROOT_ID, LINUX_O } from '../../fuse/index.ts';
 import { virtioFeatures } from '../../protocol/index.ts';
 import { splitRingLayout } from '../../virtqueue/index.ts';
-import { LatencyHistogram } from '../latency-histogram.ts';
 import { FrontendSession } from '../session.ts';
 import { BenchCalls } from './bench-calls.ts';
+import type { FsBenchOptions, FsBenchResult, FsBenchSetup } from './bench-options.ts';
 import {
   CreateOp,
-  DONE,
   GetattrOp,
   LookupOp,
-  MORE,
   OpenReadCloseOp,
   ReaddirplusOp,
   TransferOp,
   UnlinkOp,
 } from './bench-ops.ts';
-import type { BenchOp } from './bench-ops.ts';
+import { BenchRun } from './bench-run.ts';
+import type { RunPlan } from './bench-run.ts';
 import { FS_HIPRIO_QUEUE, FS_REQUEST_QUEUE, readFsInfo } from './config.ts';
 import type { FsInfo } from './config.ts';
-import { errnoText } from './errors.ts';
-import type { FuseAgreement, FuseInitRequest } from './init.ts';
-import { BAD_REPLY, FusePoller, fuseSegmentsMax, fuseSlotBytes } from './poller.ts';
+import type { FuseAgreement } from './init.ts';
+import { FusePoller, fuseSegmentsMax, fuseSlotBytes } from './poller.ts';
 
 const PAGE_BYTES = 4096;
 const HIPRIO_SIZE = 16;
-const SPINS_PER_CLOCK = 4096; // looks at a ring between two looks at the clock, while nothing comes
 
 const DEFAULTS = {
   depthMax: 16,
@@ -41,87 +38,6 @@ const DEFAULTS = {
   blockBytes: 4096,
   listBytes: 32 * 1024, // what glibc asks a kernel for
 } as const;
-
-/** How a {@link FsBench} is made. */
-export interface FsBenchSetup {
-  readonly socketPath: string;
-  /** The most operations in flight on each queue, 16 by default. */
-  readonly depthMax?: number;
-  /** The longest read, write or listing in one request; 1 MiB by default. */
-  readonly blockBytesMax?: number;
-  /** Request queues, 1 by default. */
-  readonly queueCount?: number;
-  /** Entries of each ring, 256 by default. */
-  readonly queueSize?: number;
-  /** Data in pieces of so many bytes, as a guest's pages are; in one piece by default. */
-  readonly segmentBytes?: number;
-  readonly init?: FuseInitRequest;
-  readonly connectWaitMs?: number;
-  /** Gives up when nothing comes back for so long; 10 s by default. */
-  readonly stallMs?: number;
-}
-
-/** What one operation of a run is; see the operations' own words in {@link FsBenchOptions}. */
-export type FsBenchOpName =
-  'read' | 'write' | 'lookup' | 'getattr' | 'open-read-close' | 'create' | 'readdirplus' | 'unlink';
-
-/** What {@link FsBench.run} does. */
-export interface FsBenchOptions {
-  /**
-   * - `read`, `write`: one READ or WRITE of the file `path`, which is open.
-   * - `lookup`: one LOOKUP of a file of the folder `path`, in turn.
-   * - `getattr`: one GETATTR of such a file, which was looked up before.
-   * - `open-read-close`: OPEN, READ of `blockBytes` from the beginning, FLUSH and RELEASE of one.
-   * - `create`: CREATE (exclusively), FLUSH and RELEASE of the next new file in the folder.
-   * - `unlink`: one UNLINK of the next file.
-   * - `readdirplus`: OPENDIR, READDIRPLUS of `blockBytes` at a time to the end, RELEASEDIR.
-   */
-  readonly op: FsBenchOpName;
-  /** A file, or a folder whose files are `f0`, `f1` and so on; from the root, without links. */
-  readonly path: string;
-  /** Files of the folder; `create` and `unlink` end after so many. */
-  readonly count?: number;
-  /** Of reads and writes; sequential by default. */
-  readonly order?: 'sequential' | 'random';
-  /** Bytes of each request that moves data; 4096 by default, and 32768 for `readdirplus`. */
-  readonly blockBytes?: number;
-  /** Reads and writes go to offsets below this. */
-  readonly fileBytes?: number;
-  /** Operations in flight on each queue. */
-  readonly depth: number;
-  /** Ends after so many operations … */
-  readonly operations?: number;
-  /** … or after so much time, whichever is first. */
-  readonly durationMs?: number;
-  /** Of the random order; the same seed gives the same offsets. */
-  readonly seed?: number;
-}
-
-/** What was measured. */
-export interface FsBenchResult {
-  readonly operations: number;
-  /** FUSE requests that the operations took. */
-  readonly requests: number;
-  readonly seconds: number;
-  readonly perSecond: number;
-  /** Data of reads and writes; 0 for the other operations. */
-  readonly bytesPerSecond: number;
-  /** Entries of listings, `.` and `..` among them. */
-  readonly entriesPerSecond: number;
-  /** Operations that failed, and how the first of them did. */
-  readonly errors: number;
-  readonly firstError: string | null;
-  readonly kicks: number;
-  /** Microseconds from the submission of an operation's first request to its end. */
-  readonly latencyUs: {
-    readonly mean: number;
-    readonly p50: number;
-    readonly p90: number;
-    readonly p99: number;
-    readonly p999: number;
-    readonly max: number;
-  };
-}
 
 /**
  * Measures any vhost-user-fs back-end, from this thread, which `run` and the other methods do not
@@ -360,152 +276,6 @@ export class FsBench {
     const name = parts.pop() ?? '';
     const parent = parts.length === 0 ? FUSE_ROOT_ID : this.#find(parts.join('/'));
     return { parent, name };
-  }
-}
-
-/** What a run does on each queue. */
-interface RunPlan {
-  readonly operationsMax: number;
-  /** Bytes that each operation moves, for the result. */
-  readonly blockBytes: number;
-  readonly make: (poller: FusePoller) => BenchOp;
-  readonly end: () => void;
-}
-
-/** Operations of one queue. */
-interface Lane {
-  readonly poller: FusePoller;
-  readonly op: BenchOp;
-  readonly startedNs: Float64Array; // by slot
-  readonly idle: Int32Array; // a stack of idle slots
-  idleCount: number;
-  readonly onDone: (slot: number, error: number, bytes: number) => void;
-}
-
-class BenchRun {
-  readonly #options: FsBenchOptions;
-  readonly #lanes: readonly Lane[];
-  readonly #histogram = new LatencyHistogram();
-  readonly #limit: number; // operations
-  readonly #startNs: number;
-  readonly #endNs: number;
-  readonly #kicksBefore: number;
-  #nowNs: number;
-  #begun = 0;
-  #ended = 0;
-  #requests = 0;
-  #errors = 0;
-  #firstError = 0;
-  #lastNs: number; // something came back
-
-  constructor(pollers: readonly FusePoller[], options: FsBenchOptions, plan: RunPlan) {
-    this.#options = options;
-    this.#limit = Math.min(options.operations ?? Infinity, plan.operationsMax);
-    this.#lanes = pollers.map((poller) => this.#lane(poller, plan.make(poller)));
-    this.#kicksBefore = this.#kicks();
-    this.#nowNs = performance.now() * 1e6;
-    this.#startNs = this.#nowNs;
-    this.#lastNs = this.#nowNs;
-    this.#endNs = this.#startNs + (options.durationMs ?? Infinity) * 1e6;
-  }
-
-  /** Goes round the lanes until everything that was begun has ended and no more is to be. */
-  loop(stallMs: number): void {
-    let idleRounds = 0;
-    for (const lane of this.#lanes) this.#fill(lane);
-    while (this.#ended < this.#begun) {
-      let found = 0;
-      for (const lane of this.#lanes) {
-        if (!lane.poller.hasCompleted()) continue;
-        this.#nowNs = performance.now() * 1e6;
-        found += lane.poller.poll(lane.onDone);
-        this.#fill(lane);
-      }
-      if (found > 0) this.#lastNs = this.#nowNs;
-      else if (++idleRounds % SPINS_PER_CLOCK === 0) this.#checkStall(stallMs);
-    }
-  }
-
-  result(plan: RunPlan): FsBenchResult {
-    const seconds = (this.#lastNs - this.#startNs) / 1e9;
-    const perSecond = seconds > 0 ? this.#ended / seconds : 0;
-    const us = (percent: number): number => this.#histogram.percentileNs(percent) / 1000;
-    let entries = 0;
-    for (const { op } of this.#lanes) if (op instanceof ReaddirplusOp) entries += op.entries;
-    const first = this.#firstError;
-    return {
-      operations: this.#ended,
-      requests: this.#requests,
-      seconds,
-      perSecond,
-      bytesPerSecond: perSecond * plan.blockBytes,
-      entriesPerSecond: seconds > 0 ? entries / seconds : 0,
-      errors: this.#errors,
-      firstError:
-        first === 0 ? null : first === BAD_REPLY ? 'a bad or a short answer' : errnoText(-first),
-      kicks: this.#kicks() - this.#kicksBefore,
-      latencyUs: {
-        mean: this.#histogram.meanNs / 1000,
-        p50: us(50),
-        p90: us(90),
-        p99: us(99),
-        p999: us(99.9),
-        max: this.#histogram.maxNs / 1000,
-      },
-    };
-  }
-
-  #lane(poller: FusePoller, op: BenchOp): Lane {
-    const { depth } = this.#options;
-    const lane: Lane = {
-      poller,
-      op,
-      startedNs: new Float64Array(poller.slotCount),
-      idle: Int32Array.from({ length: depth }, (_, i) => depth - 1 - i),
-      idleCount: depth,
-      onDone: (slot, error, bytes) => {
-        this.#requests++;
-        const result = op.advance(slot, error, bytes);
-        if (result === MORE) return;
-        this.#histogram.record(this.#nowNs - (lane.startedNs[slot] as number));
-        if (result !== DONE) {
-          this.#errors++;
-          if (this.#firstError === 0) this.#firstError = result;
-        }
-        this.#ended++;
-        lane.idle[lane.idleCount++] = slot;
-      },
-    };
-    return lane;
-  }
-
-  /** Begins an operation on each idle slot, unless the end has come; and shows what was added. */
-  #fill(lane: Lane): void {
-    const { poller, op, startedNs, idle } = lane;
-    const now = this.#nowNs;
-    while (lane.idleCount > 0 && this.#begun < this.#limit && now < this.#endNs) {
-      const slot = idle[--lane.idleCount] as number;
-      op.begin(slot, this.#begun++);
-      startedNs[slot] = now;
-    }
-    poller.kickIfWanted();
-  }
-
-  #kicks(): number {
-    return this.#lanes.reduce((sum, lane) => sum + lane.poller.kickCount, 0);
-  }
-
-  #checkStall(stallMs: number): void {
-    for (const { poller } of this.#lanes) {
-      if (poller.fault !== null) throw new VhostUserError(poller.fault.code, poller.fault.message);
-    }
-    if (performance.now() * 1e6 - this.#lastNs < stallMs * 1e6) return;
-    throw new VhostUserError(
-      'ERR_VHU_BENCH_STALLED',
-      `benchmark: no request came back for ${String(stallMs)} ms, operations in flight: ` +
-        `${String(this.#begun - this.#ended)}: has the back-end died, or does it wait for a kick ` +
-        'that was not sent?',
-    );
   }
 }
 
