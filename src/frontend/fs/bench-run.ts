@@ -78,6 +78,7 @@ export class BenchRun {
     }
   }
 
+  /** What the run has shown. */
   result(plan: RunPlan): FsBenchResult {
     const seconds = (this.#lastNs - this.#startNs) / 1e9;
     const perSecond = seconds > 0 ? this.#ended / seconds : 0;
