@@ -62,3 +62,5 @@ export type { VsockScriptOptions } from './vsock-script.ts';
 export { MockVsockGuest } from './vsock-guest.ts';
 export type { MockVsockOptions, VsockPacket } from './vsock-guest.ts';
 export { HostListener, HostProgram } from './host-program.ts';
+export { VsockTalk, packetText, withVsock } from './vsock-talk.ts';
+export type { VsockTalkOptions } from './vsock-talk.ts';

@@ -13,17 +13,11 @@ const WORD = 0x1_0000_0000;
 /** Rings that are kept for the next one who needs one; the others go back to the host. */
 const SPARE_MAX = 16;
 
-/** A ring's memory. */
-interface Ring {
-  readonly memory: Mapping;
-  readonly view: DataView;
-}
-
 /** See the module. All methods but `close` are by slot. */
 export class Backlog {
   readonly #ringBytes: number;
-  readonly #rings: (Ring | null)[];
-  readonly #spare: Ring[] = [];
+  readonly #rings: (Mapping | null)[];
+  readonly #spare: Mapping[] = [];
   readonly #start: Uint32Array; // offset of the first byte
   readonly #count: Uint32Array;
   readonly #iovecs: Mapping = mapAnonymous(2 * IOVEC_BYTES);
@@ -32,7 +26,7 @@ export class Backlog {
   /** For slots 0 to `max` - 1. */
   constructor(max: number, ringBytes: number) {
     this.#ringBytes = ringBytes;
-    this.#rings = new Array<Ring | null>(max).fill(null);
+    this.#rings = new Array<Mapping | null>(max).fill(null);
     this.#start = new Uint32Array(max);
     this.#count = new Uint32Array(max);
     this.#words = new Uint32Array(viewMemory(this.#iovecs.address, 2 * IOVEC_BYTES));
@@ -53,8 +47,8 @@ export class Backlog {
     const ring = (this.#rings[slot] ??= this.#take(slot));
     const at = ((this.#start[slot] as number) + count) % this.#ringBytes;
     const first = Math.min(bytes, this.#ringBytes - at);
-    copyMemory(ring.memory.address + at, address, first);
-    if (first < bytes) copyMemory(ring.memory.address, address + first, bytes - first);
+    copyMemory(ring.address + at, address, first);
+    if (first < bytes) copyMemory(ring.address, address + first, bytes - first);
     this.#count[slot] = count + bytes;
   }
 
@@ -65,7 +59,7 @@ export class Backlog {
     if (ring === undefined || ring === null) return 0;
     const start = this.#start[slot] as number;
     const first = Math.min(count, this.#ringBytes - start);
-    const { address } = ring.memory;
+    const { address } = ring;
     let sent: number;
     if (first === count && !endsRecord) {
       sent = send(fd, address + start, count);
@@ -87,21 +81,28 @@ export class Backlog {
     if (count === 0) this.#give(slot);
   }
 
+  /** Forgets bytes at the end. */
+  dropLast(slot: number, bytes: number): void {
+    const count = (this.#count[slot] as number) - bytes;
+    assert(count >= 0, 'no more is dropped than there is');
+    this.#count[slot] = count;
+    if (count === 0) this.#give(slot);
+  }
+
   /** Unmaps all rings. */
   close(): void {
-    for (const ring of this.#rings) ring?.memory.unmap();
-    for (const ring of this.#spare.splice(0)) ring.memory.unmap();
+    for (const ring of this.#rings) ring?.unmap();
+    for (const ring of this.#spare.splice(0)) ring.unmap();
     this.#rings.fill(null);
     this.#iovecs.unmap();
   }
 
-  #take(slot: number): Ring {
+  #take(slot: number): Mapping {
     this.#start[slot] = 0;
     const spare = this.#spare.pop();
     if (spare !== undefined) return spare;
     // Takes up memory only where bytes were.
-    const memory = mapAnonymous(this.#ringBytes);
-    return { memory, view: new DataView(viewMemory(memory.address, this.#ringBytes)) };
+    return mapAnonymous(this.#ringBytes);
   }
 
   #give(slot: number): void {
@@ -109,7 +110,7 @@ export class Backlog {
     this.#rings[slot] = null;
     if (ring === undefined || ring === null) return;
     if (this.#spare.length < SPARE_MAX) this.#spare.push(ring);
-    else ring.memory.unmap();
+    else ring.unmap();
   }
 
   #fill(entry: number, address: number, bytes: number): void {

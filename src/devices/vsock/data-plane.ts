@@ -53,6 +53,7 @@ export class VsockDataPlane implements DataPlane {
       bufAlloc,
       connectionsMax,
       onSetUp: (slot, events) => this.#host.onSetUp(slot, events),
+      onFailed: (slot, errno) => this.#host.failed(slot, errno),
       onReleased: (slot) => this.#host.released(slot),
     });
     const log = new LimitedLog((level, text) => context.log(level, text));
@@ -103,8 +104,9 @@ export class VsockDataPlane implements DataPlane {
   featuresNegotiated(features: bigint): void {
     const { STREAM, SEQPACKET, NO_IMPLIED_STREAM } = VIRTIO_VSOCK_F;
     // Section 5.10.3.1: STREAM is taken for granted, unless it was agreed that it is not.
-    this.#packets.streams = (features & STREAM) !== 0n || (features & NO_IMPLIED_STREAM) === 0n;
-    this.#packets.messages = (features & SEQPACKET) !== 0n;
+    this.#flows.streamsOffered =
+      (features & STREAM) !== 0n || (features & NO_IMPLIED_STREAM) === 0n;
+    this.#flows.messagesOffered = (features & SEQPACKET) !== 0n;
   }
 
   control(message: unknown): void {

@@ -20,7 +20,9 @@ import type { Reactor } from '../../backend/index.ts';
 import { Backlog } from './backlog.ts';
 import { Connections, FLAG, PENDING, STATE } from './connections.ts';
 import { GuestRx } from './guest-rx.ts';
-import { VIRTIO_VSOCK_OP, VIRTIO_VSOCK_SHUTDOWN } from './layout.ts';
+import { VIRTIO_VSOCK_OP, VIRTIO_VSOCK_SEQ, VIRTIO_VSOCK_SHUTDOWN } from './layout.ts';
+import { VIRTIO_VSOCK_TYPE } from './layout.ts';
+import { Messages, READ } from './messages.ts';
 import { Resets } from './resets.ts';
 import { SlotQueue } from './slot-queue.ts';
 import { TxBatch } from './tx-batch.ts';
@@ -49,6 +51,8 @@ export interface FlowsOptions {
   readonly connectionsMax: number;
   /** An fd of a connection that is not established yet is ready. */
   readonly onSetUp: (slot: number, events: number) => void;
+  /** A connection failed for a reason that is worth a line in the log; it is to be reset. */
+  readonly onFailed: (slot: number, errno: number) => void;
   /** A connection came to its end. */
   readonly onReleased: (slot: number) => void;
 }
@@ -60,7 +64,11 @@ export class Flows {
   readonly resets: Resets = new Resets();
   readonly backlog: Backlog;
   readonly batch: TxBatch = new TxBatch();
+  readonly messages: Messages;
   readonly bufAlloc: number;
+  /** Whether the guest may have connections of each `VIRTIO_VSOCK_TYPE`. */
+  streamsOffered = true;
+  messagesOffered = false;
   /** Some connection has a deadline. */
   timed = false;
   readonly #options: FlowsOptions;
@@ -77,6 +85,7 @@ export class Flows {
     this.table = new Connections(connectionsMax);
     this.rx = new GuestRx(this.table, options.guestCid, bufAlloc);
     this.backlog = new Backlog(connectionsMax, bufAlloc);
+    this.messages = new Messages(this.table, this.rx, this.backlog);
     this.#ready = new SlotQueue(connectionsMax);
     this.#control = new SlotQueue(connectionsMax);
     this.#credit = new SlotQueue(connectionsMax);
@@ -91,6 +100,12 @@ export class Flows {
     if (this.#ready.count > 0) done += this.#readAll();
     if (this.#credit.count > 0) done += this.#sendCredit();
     return done;
+  }
+
+  /** Whether the guest may have connections of this `VIRTIO_VSOCK_TYPE`. */
+  offers(type: number): boolean {
+    if (type === VIRTIO_VSOCK_TYPE.STREAM) return this.streamsOffered;
+    return type === VIRTIO_VSOCK_TYPE.SEQPACKET && this.messagesOffered;
   }
 
   /** The guest has sent data; its buffer is given back once the data has gone on. */
@@ -130,6 +145,28 @@ export class Flows {
     return 1;
   }
 
+  /** The guest has sent a part of a message; its buffer is given back. */
+  forwardMessage(queue: Virtqueue, chain: Chain, slot: number, bytes: number, flags: number): void {
+    const { batch, backlog, messages, table } = this;
+    this.flushBatch();
+    table.receivedCnt[slot] = ((table.receivedCnt[slot] as number) + bytes) >>> 0;
+    batch.add(queue, chain, slot, bytes);
+    const whole = (flags & VIRTIO_VSOCK_SEQ.EOM) !== 0 && bytes > 0;
+    let sent = table.has(slot, FLAG.hostDeaf) ? bytes : EAGAIN;
+    if (sent === EAGAIN && whole && messages.inOrder(slot)) {
+      sent = batch.send(table.fd[slot] as number, (flags & VIRTIO_VSOCK_SEQ.EOR) !== 0);
+    }
+    if (sent === EAGAIN) {
+      batch.keep(backlog, 0);
+      messages.added(slot, bytes, flags);
+    }
+    batch.end();
+    bump(this.#counters, COUNTER.bytesWritten, bytes);
+    if (sent >= 0) this.#forwarded(slot, bytes);
+    else if (sent !== EAGAIN) this.#writeFailed(slot, sent, bytes);
+    else if (messages.waits(slot)) this.#drain(slot);
+  }
+
   /** The guest has said how much room it has. */
   credited(slot: number, bufAlloc: number, fwdCnt: number): void {
     const { table } = this;
@@ -162,6 +199,7 @@ export class Flows {
     if ((flags & VIRTIO_VSOCK_SHUTDOWN.SEND) !== 0) table.mark(slot, FLAG.guestEnded);
     if ((flags & VIRTIO_VSOCK_SHUTDOWN.RECEIVE) !== 0) table.mark(slot, FLAG.guestDeaf);
     const ended = table.has(slot, FLAG.guestEnded);
+    if (ended) this.#forwarded(slot, this.messages.dropPartial(slot));
     const deaf = table.has(slot, FLAG.guestDeaf);
     const waiting = this.backlog.bytes(slot) > 0;
     if (ended && deaf) {
@@ -216,6 +254,7 @@ export class Flows {
     if (batch.slot === slot) batch.end();
     this.#closeHost(slot);
     if (backlog.bytes(slot) > 0) backlog.drop(slot, backlog.bytes(slot));
+    this.messages.release(slot);
     this.#options.onReleased(slot);
     if (table.state[slot] !== STATE.greeting) table.unlist(slot);
     table.release(slot);
@@ -254,6 +293,7 @@ export class Flows {
   close(): void {
     this.releaseAll();
     this.batch.close();
+    this.messages.close();
     this.backlog.close();
     this.rx.close();
   }
@@ -311,16 +351,17 @@ export class Flows {
       this.watch(slot, (table.events[slot] as number) & ~READABLE);
       return false;
     }
+    if (table.type[slot] === VIRTIO_VSOCK_TYPE.SEQPACKET) return this.#readMessage(slot);
     const hint = table.readHint[slot] as number;
     rx.fill(Math.min(credit, hint));
     const wanted = rx.filledBytes;
     const got = receiveVector(table.fd[slot] as number, rx.iovecs, rx.filledCount);
     if (got <= 0) {
       if (got === 0) this.#hostEnded(slot);
-      else if (got !== EAGAIN) this.reset(slot);
+      else if (got !== EAGAIN) this.#options.onFailed(slot, got);
       return false;
     }
-    const packets = rx.sendFilled(slot, got, 0);
+    const packets = rx.sendFilled(slot, got);
     table.sentCnt[slot] = ((table.sentCnt[slot] as number) + got) >>> 0;
     bump(this.#counters, COUNTER.bytesRead, got);
     bump(this.#counters, COUNTER.requests, packets);
@@ -329,6 +370,19 @@ export class Flows {
       return false;
     }
     if (wanted === hint) table.readHint[slot] = Math.min(hint * 2, READ_BYTES_MAX);
+    return true;
+  }
+
+  /** The same for SOCK_SEQPACKET. */
+  #readMessage(slot: number): boolean {
+    const { table } = this;
+    const got = this.messages.read(slot, table.fd[slot] as number);
+    if (got === READ.nothing) return false;
+    if (got === READ.ended) this.#hostEnded(slot);
+    else if (got < 0) this.#options.onFailed(slot, got);
+    if (got < 0) return false;
+    bump(this.#counters, COUNTER.bytesRead, got);
+    bump(this.#counters, COUNTER.requests, 1);
     return true;
   }
 
@@ -346,6 +400,7 @@ export class Flows {
     const { table, backlog } = this;
     table.mark(slot, FLAG.hostDeaf);
     const waiting = backlog.bytes(slot);
+    this.messages.release(slot);
     if (waiting > 0) {
       backlog.drop(slot, waiting);
       this.#forwarded(slot, waiting);
@@ -369,7 +424,7 @@ export class Flows {
 
   #writeFailed(slot: number, errno: number, bytes: number): void {
     if (errno !== EPIPE) {
-      this.reset(slot);
+      this.#options.onFailed(slot, errno);
       return;
     }
     this.#forwarded(slot, bytes);
@@ -380,14 +435,24 @@ export class Flows {
   /** Sends what waited for the host's program to read. */
   #drain(slot: number): void {
     const { table, backlog } = this;
-    const sent = backlog.send(slot, table.fd[slot] as number, this.bufAlloc, false);
-    if (sent === EAGAIN) return;
+    const fd = table.fd[slot] as number;
+    const messages = table.type[slot] === VIRTIO_VSOCK_TYPE.SEQPACKET;
+    const sent = messages
+      ? this.messages.drain(slot, fd)
+      : backlog.send(slot, fd, this.bufAlloc, false);
+    if (sent === EAGAIN) {
+      this.watch(slot, (table.events[slot] as number) | WRITABLE);
+      return;
+    }
     if (sent < 0) {
       this.#writeFailed(slot, sent, 0);
       return;
     }
     this.#forwarded(slot, sent);
-    if (backlog.bytes(slot) > 0) return;
+    if (messages ? this.messages.waits(slot) : backlog.bytes(slot) > 0) {
+      this.watch(slot, (table.events[slot] as number) | WRITABLE);
+      return;
+    }
     if (table.state[slot] === STATE.draining) {
       this.reset(slot);
       return;

@@ -20,9 +20,6 @@ import {
 
 /** See the module. */
 export class GuestPackets {
-  /** Whether the guest may have connections of this `VIRTIO_VSOCK_TYPE`. */
-  streams = true;
-  messages = false;
   readonly #flows: Flows;
   readonly #host: HostSide;
   readonly #guestCid: number;
@@ -114,7 +111,7 @@ export class GuestPackets {
     const reachable = !far && (peerCid === VSOCK_CID.host || peerCid >= VSOCK_CID.firstGuest);
     if (!portsInRange || !reachable) bump(this.#counters, COUNTER.guestFaults);
     let slot = -1;
-    if (op === VIRTIO_VSOCK_OP.REQUEST && portsInRange && reachable && this.#offers(type)) {
+    if (op === VIRTIO_VSOCK_OP.REQUEST && portsInRange && reachable && this.#flows.offers(type)) {
       slot = table.take(STATE.connecting, type, -1);
       if (slot < 0) this.#host.full();
     }
@@ -128,11 +125,6 @@ export class GuestPackets {
     table.list(slot, guestPort, peerCid, peerPort);
     if (peerCid === VSOCK_CID.host) this.#host.dial(slot, peerPort);
     else this.#host.dialSibling(slot, peerPort);
-  }
-
-  #offers(type: number): boolean {
-    if (type === VIRTIO_VSOCK_TYPE.STREAM) return this.streams;
-    return type === VIRTIO_VSOCK_TYPE.SEQPACKET && this.messages;
   }
 
   /** A packet without data, for a connection that there is. */
@@ -201,8 +193,13 @@ export class GuestPackets {
       this.#fault(slot);
       return false;
     }
-    if (bytes === 0) return false;
-    this.#flows.forward(queue, chain, slot, bytes);
+    if (bytes === 0 && table.type[slot] === VIRTIO_VSOCK_TYPE.STREAM) return false;
+    if (table.type[slot] === VIRTIO_VSOCK_TYPE.STREAM) {
+      this.#flows.forward(queue, chain, slot, bytes);
+    } else {
+      const flags = this.#header.view.getUint32(VSOCK_HEADER.flags, true);
+      this.#flows.forwardMessage(queue, chain, slot, bytes, flags);
+    }
     return true;
   }
 

@@ -8,7 +8,7 @@
  */
 import { NativeBlock, mapAnonymous, viewMemory } from '../../sys/index.ts';
 import type { Mapping } from '../../sys/index.ts';
-import type { Chain, Virtqueue } from '../../virtqueue/index.ts';
+import type { Chain, NativeBytes, Virtqueue } from '../../virtqueue/index.ts';
 import type { Connections } from './connections.ts';
 import { VIRTIO_VSOCK_OP, VSOCK_HEADER } from './layout.ts';
 
@@ -162,9 +162,9 @@ export class GuestRx {
   }
 
   /** Sends `bytes` of what `fill` has made room for, one packet in each buffer. */
-  sendFilled(slot: number, bytes: number, flags: number): number {
+  sendFilled(slot: number, bytes: number): number {
     let packets = 0;
-    this.#fillHeader(slot, VIRTIO_VSOCK_OP.RW, flags, 0);
+    this.#fillHeader(slot, VIRTIO_VSOCK_OP.RW, 0, 0);
     for (let rest = bytes; rest > 0; packets++) {
       const chain = this.#chains[this.#first] as Chain;
       const count = Math.min(rest, chain.writableBytes - VSOCK_HEADER.SIZE);
@@ -174,6 +174,20 @@ export class GuestRx {
       this.#use(chain, VSOCK_HEADER.SIZE + count);
     }
     return packets;
+  }
+
+  /** Bytes of data that fit into the next buffer; the caller has seen that there is one. */
+  room(): number {
+    return (this.#chains[this.#first] as Chain).writableBytes - VSOCK_HEADER.SIZE;
+  }
+
+  /** Sends a packet whose data is copied; it fits. SAFETY: the bytes are mapped. */
+  sendCopy(slot: number, from: NativeBytes, at: number, bytes: number, flags: number): void {
+    this.#fillHeader(slot, VIRTIO_VSOCK_OP.RW, flags, bytes);
+    const chain = this.#chains[this.#first] as Chain;
+    chain.copyIn(0, this.#header, 0, VSOCK_HEADER.SIZE);
+    chain.copyIn(VSOCK_HEADER.SIZE, from, at, bytes);
+    this.#use(chain, VSOCK_HEADER.SIZE + bytes);
   }
 
   /** Frees its memory. */

@@ -42,6 +42,7 @@ const EINPROGRESS = -(ERRNO.EINPROGRESS as number);
 const EMFILE = -(ERRNO.EMFILE as number);
 const ENFILE = -(ERRNO.ENFILE as number);
 const ENOENT = -(ERRNO.ENOENT as number);
+const EMSGSIZE = -(ERRNO.EMSGSIZE as number);
 const ECONNREFUSED = -(ERRNO.ECONNREFUSED as number);
 
 /** Connections that are accepted before others get their turn. */
@@ -221,6 +222,20 @@ export class HostSide {
     this.#flows.establish(slot);
   }
 
+  /** An established connection failed on the host's side. */
+  failed(slot: number, errno: number): void {
+    const { table } = this.#flows;
+    if (errno === EMSGSIZE) {
+      this.#log.once(
+        'warn',
+        'message',
+        `guest port ${String(table.guestPort[slot])}, port ${String(table.peerPort[slot])}: a ` +
+          'message is longer than the other side takes at once: the connection is reset',
+      );
+    }
+    this.#flows.reset(slot);
+  }
+
   /** A connection has come to its end. */
   released(slot: number): void {
     this.#attempts.delete(slot);
@@ -265,9 +280,10 @@ export class HostSide {
     const type =
       listener.type === 'stream' ? VIRTIO_VSOCK_TYPE.STREAM : VIRTIO_VSOCK_TYPE.SEQPACKET;
     const hybrid = listener.guestPort < 0;
-    const slot = rx.running ? table.take(STATE.greeting, type, fd) : -1;
+    const served = rx.running && this.#flows.offers(type);
+    const slot = served ? table.take(STATE.greeting, type, fd) : -1;
     if (slot < 0) {
-      if (rx.running) this.full();
+      if (served) this.full();
       closeFd(fd);
       return;
     }
@@ -340,7 +356,10 @@ export class HostSide {
     const { table, rx } = this.#flows;
     const { fd, type, fromCid, fromPort, toPort } = call;
     const known = table.find(toPort, fromCid, fromPort) >= 0;
-    const slot = rx.running && !known ? table.take(STATE.greeting, codeOf(type), fd) : -1;
+    const slot =
+      rx.running && !known && this.#flows.offers(codeOf(type))
+        ? table.take(STATE.greeting, codeOf(type), fd)
+        : -1;
     if (slot < 0) {
       closeFd(fd);
       return;
