@@ -1,0 +1,236 @@
+/**
+ * SOCK_SEQPACKET: messages arrive whole and apart, however many packets and buffers they take.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, unlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import {
+  ERRNO,
+  NativeBlock,
+  acceptSocket,
+  closeFd,
+  connectSocket,
+  hasUnixSeqpacket,
+  listenUnix,
+  openSocket,
+  receiveMessage,
+  sendVector,
+} from '../../sys/index.ts';
+import type { MessageMarks } from '../../sys/index.ts';
+import { MOCK_TIMEOUT_MS, packetText, withVsock } from '../../testing/index.ts';
+import type { VsockTalk, VsockTalkOptions } from '../../testing/index.ts';
+import {
+  VIRTIO_VSOCK_OP as OP,
+  VIRTIO_VSOCK_SEQ as SEQ,
+  VIRTIO_VSOCK_SHUTDOWN as SHUTDOWN,
+} from './layout.ts';
+
+const TYPE = 2;
+const FLOW = { type: TYPE, srcPort: 600, dstPort: 601 } as const;
+const MESSAGE_BYTES_MAX = 512 * 1024;
+const EAGAIN = -(ERRNO.EAGAIN as number);
+const skip = hasUnixSeqpacket() ? false : 'this host has no Unix sockets of type SOCK_SEQPACKET';
+
+/** One end of a SOCK_SEQPACKET socket of the host. */
+class MessageProgram {
+  readonly fd: number;
+  readonly #block = new NativeBlock(MESSAGE_BYTES_MAX);
+  readonly #iovec = new NativeBlock(16);
+  readonly #marks: MessageMarks = { truncated: false, endsRecord: false };
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  /** Sends a message; -errno when that fails. */
+  send(message: Uint8Array, endsRecord = false): number {
+    this.#block.bytes.set(message);
+    const { address, view } = this.#iovec;
+    view.setBigUint64(0, BigInt(this.#block.address), true);
+    view.setBigUint64(8, BigInt(message.length), true);
+    return sendVector(this.fd, address, 1, endsRecord);
+  }
+
+  /** The next message; null at the end. */
+  async receive(): Promise<Buffer | null> {
+    const endMs = performance.now() + MOCK_TIMEOUT_MS;
+    for (;;) {
+      const { address, bytes } = this.#block;
+      const got = receiveMessage(this.fd, address, MESSAGE_BYTES_MAX, this.#marks);
+      if (got === 0) return null;
+      if (got > 0) return Buffer.from(bytes.subarray(0, got));
+      if (got !== EAGAIN || performance.now() > endMs) assert.fail(`receive: ${String(got)}`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  close(): void {
+    closeFd(this.fd);
+    this.#block.free();
+    this.#iovec.free();
+  }
+}
+
+/** The guest connects to a program of the host. */
+async function connected(talk: VsockTalk): Promise<MessageProgram> {
+  const path = `${talk.uds}_${String(FLOW.dstPort)}`;
+  const listener = listenUnix(path, { type: 'seqpacket' });
+  talk.guest.send({ op: OP.REQUEST, ...FLOW });
+  assert.equal((await talk.expect(OP.RESPONSE)).type, TYPE);
+  const program = talk.keep(new MessageProgram(acceptSocket(listener)));
+  closeFd(listener);
+  unlinkSync(path);
+  return program;
+}
+
+async function withProgram(
+  body: (talk: VsockTalk, program: MessageProgram) => Promise<void>,
+  options: VsockTalkOptions = {},
+): Promise<void> {
+  await withVsock(async (talk) => {
+    await body(talk, await connected(talk));
+  }, options);
+}
+
+function pattern(length: number): Buffer {
+  return Buffer.from(Array.from({ length }, (_, i) => (i * 7 + (i >> 8)) & 0xff));
+}
+
+describe('messages', { skip }, () => {
+  it('of a guest arrive whole and apart, whether in one packet or in several', async () => {
+    await withProgram(async ({ guest }, program) => {
+      guest.send({ op: OP.RW, ...FLOW, flags: SEQ.EOM, data: Buffer.from('one') });
+      guest.send({ op: OP.RW, ...FLOW, flags: SEQ.EOM, data: Buffer.from('two') });
+      for (const part of ['th', 're']) {
+        guest.send({ op: OP.RW, ...FLOW, data: Buffer.from(part) });
+      }
+      guest.send({ op: OP.RW, ...FLOW, flags: SEQ.EOM | SEQ.EOR, data: Buffer.from('e') });
+      guest.send({ op: OP.RW, ...FLOW, flags: SEQ.EOM, data: Buffer.from('four') });
+      for (const expected of ['one', 'two', 'three', 'four']) {
+        assert.equal(String(await program.receive()), expected);
+      }
+    });
+  });
+
+  it('of a program arrive whole and apart, in as many packets as buffers are needed', async () => {
+    await withProgram(async (talk, program) => {
+      const messages = [pattern(1), pattern(64), pattern(65), pattern(4052), pattern(20_000)];
+      for (const message of messages) assert.equal(program.send(message), message.length);
+      for (const message of messages) {
+        const parts: Uint8Array[] = [];
+        for (let ended = false; !ended;) {
+          const packet = await talk.expect(OP.RW);
+          parts.push(packet.data);
+          ended = (packet.flags & SEQ.EOM) !== 0;
+        }
+        assert.deepEqual(Buffer.concat(parts), message);
+      }
+    });
+  });
+
+  it('of a program wait for room at the guest, and go on in the middle', async () => {
+    const guest = { bufAlloc: 100 };
+    await withProgram(
+      async (talk, program) => {
+        program.send(pattern(60));
+        program.send(pattern(90));
+        assert.equal((await talk.expect(OP.RW)).data.length, 60);
+        const first = await talk.expect(OP.RW);
+        assert.deepEqual([first.data.length, first.flags], [40, 0]);
+        talk.guest.send({ op: OP.CREDIT_UPDATE, ...FLOW, fwdCnt: 60 });
+        const second = await talk.expect(OP.RW);
+        assert.deepEqual([second.data.length, second.flags], [50, SEQ.EOM]);
+      },
+      { guest },
+    );
+  });
+
+  it('of a program that are longer than the guest ever takes end the connection', async () => {
+    const guest = { bufAlloc: 100 };
+    await withProgram(
+      async (talk, program) => {
+        program.send(pattern(101));
+        await talk.expect(OP.RST);
+        assert.equal(await program.receive(), null);
+        assert.match(talk.server.report.log.join('\n'), /longer than the other side takes/);
+      },
+      { guest },
+    );
+  });
+
+  it('of a guest are kept apart while the program does not read', async () => {
+    await withProgram(async (talk, program) => {
+      const lengths = Array.from({ length: 40 }, (_, i) => 1000 + 500 * (i % 13));
+      let fwdCnt = 0;
+      let sent = 0;
+      for (const [i, length] of lengths.entries()) {
+        while (sent + length - fwdCnt > 262_144) fwdCnt = (await talk.guest.receive()).fwdCnt;
+        talk.guest.send({ op: OP.RW, ...FLOW, data: pattern(length).subarray(0, i) });
+        talk.guest.send({ op: OP.RW, ...FLOW, flags: SEQ.EOM, data: pattern(length).subarray(i) });
+        sent += length;
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      for (const length of lengths) assert.deepEqual(await program.receive(), pattern(length));
+      talk.guest.send({ op: OP.SHUTDOWN, ...FLOW, flags: SHUTDOWN.BOTH });
+      assert.equal(await program.receive(), null);
+    });
+  });
+
+  it('of a guest whose end never comes are forgotten with the connection', async () => {
+    await withProgram(async (talk, program) => {
+      talk.guest.send({ op: OP.RW, ...FLOW, data: pattern(5000).subarray(0, 3000) });
+      talk.guest.send({ op: OP.SHUTDOWN, ...FLOW, flags: SHUTDOWN.BOTH });
+      await talk.expect(OP.RST);
+      assert.equal(await program.receive(), null);
+    });
+  });
+
+  it('are taken by a listener of their own, with the type that it names', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vhu-seq-'));
+    const path = `${folder}/s`;
+    const source = { kind: 'unix', path, type: 'seqpacket' } as const;
+    await withVsock(
+      async (talk) => {
+        const where = { family: 'unix', path } as const;
+        const fd = openSocket(where, 'seqpacket');
+        const program = talk.keep(new MessageProgram(fd));
+        assert.equal(connectSocket(fd, where), 0);
+        const request = await talk.expect(OP.REQUEST);
+        assert.deepEqual([request.type, request.dstPort], [TYPE, 7]);
+        const flow = { type: TYPE, srcPort: 7, dstPort: request.srcPort };
+        talk.guest.send({ op: OP.RESPONSE, ...flow });
+        program.send(Buffer.from('hello'));
+        const packet = await talk.expect(OP.RW);
+        assert.deepEqual([packetText(packet), packet.flags], ['hello', SEQ.EOM]);
+      },
+      { device: { listens: [{ source, guestPort: 7 }] } },
+    );
+    rmSync(folder, { recursive: true });
+  });
+
+  it('are refused at once where the target of a forward is TCP', async () => {
+    const target = { kind: 'tcp', host: '127.0.0.1', port: 1 } as const;
+    await withVsock(
+      async (talk) => {
+        talk.guest.send({ op: OP.REQUEST, ...FLOW });
+        await talk.expect(OP.RST);
+        assert.match(talk.server.report.log.join('\n'), /TCP has no SOCK_SEQPACKET/);
+      },
+      { device: { forwards: [{ guestPort: '*', target }] } },
+    );
+  });
+
+  it('are refused when the device was told not to offer them', async () => {
+    await withVsock(
+      async (talk) => {
+        talk.guest.send({ op: OP.REQUEST, ...FLOW });
+        await talk.expect(OP.RST);
+      },
+      { device: { seqpacket: false } },
+    );
+  });
+});
