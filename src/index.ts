@@ -80,9 +80,11 @@ export { BlkDevice, openBlk } from './devices/blk/index.ts';
 export type { BlkEngineName, BlkOptions } from './devices/blk/index.ts';
 export { VsockDevice, VsockNetwork, openVsock } from './devices/vsock/index.ts';
 export type {
+  NetworkMember,
   VsockForward,
   VsockListen,
   VsockOptions,
+  VsockSocketType,
   VsockSource,
   VsockTarget,
 } from './devices/vsock/index.ts';

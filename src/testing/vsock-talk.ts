@@ -56,12 +56,13 @@ export class VsockTalk {
   async expect(op: number): Promise<VsockPacket> {
     const packet = await this.guest.receive();
     if (packet.op === op && packet.dstCid === BigInt(this.guest.guestCid)) return packet;
+    const name = (code: number): string => OP_NAMES[code] ?? String(code);
     const { srcPort, dstPort, flags, dstCid } = packet;
     throw new VhostUserError(
       'ERR_VHU_TEST_PACKET',
-      `${OP_NAMES[op] ?? String(op)} was expected, and ${OP_NAMES[packet.op] ?? String(packet.op)} ` +
-        `came: from port ${String(srcPort)} to ${String(dstPort)} of CID ${String(dstCid)}, flags ` +
-        `${String(flags)}, data "${packetText(packet).slice(0, 40)}"`,
+      `${name(op)} was expected, and ${name(packet.op)} came: from port ${String(srcPort)} to ` +
+        `${String(dstPort)} of CID ${String(dstCid)}, flags ${String(flags)}, ` +
+        `data "${packetText(packet).slice(0, 40)}"`,
     );
   }
 
