@@ -118,6 +118,7 @@ test('what is wrong with a listener is named, with what to write', () => {
     ['tcp:127.0.0.1:2222=22', /'22' is not a port of the guest: write tcp:HOST/],
     ['tcp:127.0.0.1=guest:22', /has no port: write tcp:127\.0\.0\.1:PORT/],
     ['tcp:127.0.0.1:2222=guest:*', /the guest's port '\*' must be a whole number/],
+    ['tcp:db.example:22=guest:22', /'db\.example' is no address of this host: write it in digits/],
     ['unix:=guest:22', /has no path: write unix:PATH/],
     ['vsock:1:2=guest:22', /the port of 'vsock:1:2' must be/],
     ['/tmp/x=guest:22', /'\/tmp\/x' begins with none of/],

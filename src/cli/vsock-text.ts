@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isIP } from 'node:net';
 import type {
   VsockForward,
   VsockListen,
@@ -22,6 +23,8 @@ const LISTEN_FORMS =
   'write tcp:HOST:PORT=guest:PORT, unix:PATH=guest:PORT or vsock:PORT=guest:PORT';
 /** Where nothing says otherwise only this host itself may connect. */
 const LOCAL_HOST = '127.0.0.1';
+/** What can be listened on beside addresses in digits; `*` is each of this host. */
+const LISTEN_NAMES: readonly string[] = ['localhost', '*'];
 
 /** Reads `guest:1234=tcp:127.0.0.1:22`. @throws TextFault */
 export function parseForward(text: string): VsockForward {
@@ -126,6 +129,11 @@ function source(text: string): VsockSource {
     case 'tcp': {
       const { host, port } = hostAndPort(rest, text);
       if (port === undefined) throw new TextFault(`'${text}' has no port: write ${text}:PORT`);
+      if (isIP(host) === 0 && !LISTEN_NAMES.includes(host)) {
+        throw new TextFault(
+          `'${host}' is no address of this host: write it in digits, such as ${LOCAL_HOST} or ::1`,
+        );
+      }
       return { kind, host, port };
     }
     case 'vsock':
