@@ -3,12 +3,13 @@
  * without one.
  *
  * - A back-end: {@link startBackend} with a device, such as the disk of {@link openBlk}, the shared
- *   folder of {@link openFs}, the console of {@link openConsole}, or one that you write
- *   ({@link Device}).
+ *   folder of {@link openFs}, the console of {@link openConsole}, the random bytes of
+ *   {@link openRng}, or one that you write ({@link Device}).
  * - A file system in TypeScript: {@link FileSystem}.
  * - A front-end: {@link FrontendSession} speaks to any back-end, {@link BlkClient} to any disk,
- *   {@link FsClient} mounts any shared folder, {@link VsockClient} is a guest's end of any vsock,
- *   {@link ConsoleClient} has the ports of any console.
+ *   {@link RngClient} to any entropy device, {@link FsClient} mounts any shared folder,
+ *   {@link VsockClient} is a guest's end of any vsock, {@link ConsoleClient} has the ports of any
+ *   console.
  * - For programs of the host: {@link VsockHost} connects to the ports of a guest, and listens.
  * - The parts: {@link protocol}, {@link virtqueue}, {@link GuestMemory}. The test kit is
  *   `vhost-user/testing`.
@@ -88,6 +89,8 @@ export type {
   VsockSource,
   VsockTarget,
 } from './devices/vsock/index.ts';
+export { RngDevice, openRng } from './devices/rng/index.ts';
+export type { RngOptions } from './devices/rng/index.ts';
 export {
   BlkClient,
   ConsoleClient,
@@ -97,6 +100,7 @@ export {
   FsClient,
   FsError,
   FuseConnection,
+  RngClient,
   SharedMemory,
   VsockClient,
   VsockClientError,
@@ -110,6 +114,7 @@ export type {
   FsClientOptions,
   FuseConnectionOptions,
   QueueSpec,
+  RngClientOptions,
   VsockClientErrorCode,
   VsockClientOptions,
   VsockDialOptions,

@@ -17,6 +17,7 @@ export const CAPABILITIES: Readonly<Record<string, Capabilities>> = {
   // Libvirt gives an option to each setting then, and not a list to -o.
   fs: { type: 'fs', features: ['separate-options'] },
   vsock: { type: 'vsock', features: [] },
+  rng: { type: 'rng', features: [] },
 };
 
 /**

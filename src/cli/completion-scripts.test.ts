@@ -67,6 +67,8 @@ test('bash completes commands, options, their values and files', (t) => {
   assert.deepEqual(bashOffers('vhost-user', 'fs', '--archive', 'my'), ['my disk.img']);
   assert.deepEqual(bashOffers('vhost-user', 'fs', '--cache', 'a'), ['auto', 'always']);
   assert.deepEqual(bashOffers('vhost-user-fs', '--posix-acl', '=', 'n'), ['never']);
+  assert.deepEqual(bashOffers('vhost-user-rng', '-f', 'my'), ['my disk.img']);
+  assert.deepEqual(bashOffers('vhost-user', 'rng', '--max'), ['--max-bytes']);
   assert.deepEqual(bashOffers('vhost-user', 'help', 'de'), ['description']);
 });
 

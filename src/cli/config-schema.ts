@@ -49,11 +49,22 @@ export interface FsInput extends DeviceInput, FsSettings {
   readonly memory?: string | true | undefined;
 }
 
+/** An entropy device, as the file has it. */
+export interface RngInput extends DeviceInput {
+  readonly type: 'rng';
+  readonly file?: string | undefined;
+  readonly 'max-bytes'?: string | number | undefined;
+  readonly period?: number | undefined;
+}
+
+/** A device, as the file has it. */
+export type AnyDeviceInput = BlkInput | FsInput | VsockInput | RngInput;
+
 /** The file. */
 export interface ConfigInput {
   readonly 'log-level'?: LogLevel | undefined;
   readonly 'log-format'?: LogFormat | undefined;
-  readonly devices: readonly (BlkInput | FsInput | VsockInput)[];
+  readonly devices: readonly AnyDeviceInput[];
 }
 
 /** Rules of a map. */
@@ -123,17 +134,40 @@ const FS = z.strictObject({
   ...SOCKET,
 });
 
+const BYTES_ERROR = `must be a number of bytes, or ${SIZE_RULE}`;
+
+/** An entropy device. */
+const RNG = z.strictObject({
+  type: z.literal('rng'),
+  name: NAME,
+  file: text.optional().describe('a file, device or FIFO that the bytes come from'),
+  'max-bytes': z
+    .union([z.number(), z.string()], { error: BYTES_ERROR })
+    .refine((value) => parseSize(String(value)) !== null, { error: BYTES_ERROR })
+    .optional()
+    .describe('at most so many bytes in each period'),
+  period: wholeNumber(LIMITS.periodMs).optional().describe('in milliseconds'),
+  ...SOCKET,
+});
+
 /** The file. */
 const CONFIG = z.strictObject({
   'log-level': z.enum(LOG_LEVELS).optional(),
   'log-format': z.enum(LOG_FORMATS).optional(),
   devices: z
-    .array(z.discriminatedUnion('type', [BLK, FS, VSOCK]), { error: 'must be a list of devices' })
+    .array(z.discriminatedUnion('type', [BLK, FS, VSOCK, RNG]), {
+      error: 'must be a list of devices',
+    })
     .min(1, { error: 'must have at least one device' }),
 });
 
 /** The types of devices, each with its settings. */
-const DEVICES: Readonly<Record<string, z.ZodObject>> = { blk: BLK, fs: FS, vsock: VSOCK };
+const DEVICES: Readonly<Record<string, z.ZodObject>> = {
+  blk: BLK,
+  fs: FS,
+  vsock: VSOCK,
+  rng: RNG,
+};
 
 /** The JSON schema of the file, for editors. */
 export function configSchema(): object {

@@ -155,6 +155,24 @@ devices:
   ]);
 });
 
+test('every setting of an entropy device reaches it', () => {
+  const source = `
+devices:
+  - {type: rng, file: random, max-bytes: 4K, period: 1000, fd: 5}
+  - {type: rng, max-bytes: 512, fd: 6}
+  - {type: rng, fd: 7}
+`;
+  const devices = parseConfig(source, '/etc/vm.yaml').devices.map((device) => {
+    assert.ok(device.type === 'rng');
+    return JSON.parse(JSON.stringify(device.choices)) as object;
+  });
+  assert.deepEqual(devices, [
+    { file: '/etc/random', maxBytes: 4096, period: 1000 },
+    { maxBytes: 512 },
+    {},
+  ]);
+});
+
 test('the settings of a device are the options of its command', () => {
   const notOptions = ['type', 'name', 'image', 'activation'];
   // The last ones do nothing here: they are taken on a command line that was made for virtiofsd.
@@ -164,8 +182,9 @@ test('the settings of a device are the options of its command', () => {
     '--syslog',
     // Several guests are several devices in a file.
     ...['--vm', '--config', '--socket'],
+    ...['--rng-source', '--socket-count'],
   ];
-  for (const type of ['blk', 'fs', 'vsock']) {
+  for (const type of ['blk', 'fs', 'vsock', 'rng']) {
     const command = buildProgram().commands.find((each) => each.name() === type);
     const options = (command?.options ?? [])
       .map((option) => option.long ?? '')
@@ -226,9 +245,12 @@ test('a fault is named by file, line and column, by its place, and by what would
     ],
     [
       'devices:\n  - type: floppy\n',
-      'vm.yaml:2:11: devices[0].type: must be one of blk, fs, vsock, not "floppy"',
+      'vm.yaml:2:11: devices[0].type: must be one of blk, fs, vsock, rng, not "floppy"',
     ],
-    ['devices:\n  - image: a.img\n', 'vm.yaml:2:5: devices[0].type: must be one of blk, fs, vsock'],
+    [
+      'devices:\n  - image: a.img\n',
+      'vm.yaml:2:5: devices[0].type: must be one of blk, fs, vsock, rng',
+    ],
     ['devices:\n  - 5\n', 'vm.yaml:2:5: devices[0]: must be a map of settings'],
     ['devices: []\n', 'vm.yaml:1:10: devices: must have at least one device'],
     ['devices: blk\n', 'vm.yaml:1:10: devices: must be a list of devices, not "blk"'],
@@ -295,6 +317,11 @@ test('a fault is named by file, line and column, by its place, and by what would
       'devices:\n  - type: fs\n    socket-path: a.sock\n',
       'vm.yaml:2:5: devices[0]: needs one of shared-dir, archive, memory, and there is none',
     ],
+    ...['lots', 0].map((value): [string, string] => [
+      `devices:\n  - type: rng\n    fd: 3\n    max-bytes: ${value}\n`,
+      'vm.yaml:4:16: devices[0].max-bytes: must be a number of bytes, or a size such as ' +
+        `512M or 2G, not ${JSON.stringify(value)}`,
+    ]),
     [
       `${VSOCK}    forward: [guest:1]\n`,
       "vm.yaml:5:15: devices[0].forward[0]: there is no '=' in it: write " +

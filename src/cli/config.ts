@@ -18,13 +18,14 @@ import { Faults } from './config-faults.ts';
 import type { Path } from './config-faults.ts';
 import type { DeviceInput } from './config-parts.ts';
 import { checkShape, deviceTypes, settingsOf } from './config-schema.ts';
-import type { BlkInput, ConfigInput, FsInput } from './config-schema.ts';
+import type { AnyDeviceInput, BlkInput, ConfigInput, FsInput, RngInput } from './config-schema.ts';
 import { vsockChoices } from './config-vsock.ts';
 import type { VsockInput } from './config-vsock.ts';
 import { fsFaults } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
 import { parseMode, parseSize } from './limits.ts';
 import type { LogFormat } from './options.ts';
+import type { RngChoices } from './rng-settings.ts';
 import type { SocketSettings } from './socket-address.ts';
 import { pairFaults, vsockFaults } from './vsock-settings.ts';
 import type { VsockChoices } from './vsock-settings.ts';
@@ -33,8 +34,11 @@ import type { VsockChoices } from './vsock-settings.ts';
 export interface Config {
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
-  readonly devices: readonly (BlkConfig | FsConfig | VsockConfig)[];
+  readonly devices: readonly DeviceConfig[];
 }
+
+/** A device of a configuration. */
+export type DeviceConfig = BlkConfig | FsConfig | VsockConfig | RngConfig;
 
 /** A disk of a configuration. */
 export interface BlkConfig {
@@ -60,6 +64,15 @@ export interface VsockConfig {
   /** What the log calls it. */
   readonly name: string;
   readonly choices: VsockChoices;
+  readonly socket: SocketSettings;
+}
+
+/** An entropy device of a configuration. */
+export interface RngConfig {
+  readonly type: 'rng';
+  /** What the log calls it. */
+  readonly name: string;
+  readonly choices: RngChoices;
   readonly socket: SocketSettings;
 }
 
@@ -115,6 +128,8 @@ export function parseConfig(source: string, path: string): Config {
           return { type: 'fs', name, choices: fsChoices(device, folder), socket };
         case 'vsock':
           return { type: 'vsock', name, choices: vsockChoices(device, folder), socket };
+        case 'rng':
+          return { type: 'rng', name, choices: rngChoices(device, folder), socket };
       }
     }),
   };
@@ -164,11 +179,11 @@ function unknownKey(key: string, known: readonly string[]): string {
 }
 
 /** What no schema says: settings that exclude or need each other. */
-function checkDevice(device: BlkInput | FsInput | VsockInput, path: Path, faults: Faults): void {
+function checkDevice(device: AnyDeviceInput, path: Path, faults: Faults): void {
   checkSocket(device, path, faults);
   if (device.type === 'blk') checkBlk(device, path, faults);
-  else if (device.type === 'fs') checkFs(device, path, faults);
-  else checkVsock(device, path, faults);
+  if (device.type === 'fs') checkFs(device, path, faults);
+  if (device.type === 'vsock') checkVsock(device, path, faults);
 }
 
 function checkSocket(device: DeviceInput, path: Path, faults: Faults): void {
@@ -292,6 +307,16 @@ function fsChoices(device: FsInput, folder: string): FsChoices {
     queueSize: device['queue-size'],
     pollUs: device['poll-us'],
     rlimitNofile: device['rlimit-nofile'],
+  };
+}
+
+function rngChoices(device: RngInput, folder: string): RngChoices {
+  const { file, period } = device;
+  const maxBytes = device['max-bytes'];
+  return {
+    file: file === undefined ? undefined : resolve(folder, file),
+    maxBytes: typeof maxBytes === 'string' ? (parseSize(maxBytes) ?? undefined) : maxBytes,
+    period,
   };
 }
 

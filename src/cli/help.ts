@@ -9,6 +9,7 @@ import {
   mountLine,
   qemuBlkLines,
   qemuFsLines,
+  qemuRngLines,
   qemuVsockLines,
 } from './qemu.ts';
 import type { QemuHost } from './qemu.ts';
@@ -24,6 +25,7 @@ const SOCKET = '/tmp/disk.sock';
 const FS_SOCKET = '/tmp/fs.sock';
 const VSOCK_SOCKET = '/tmp/vsock.sock';
 const VSOCK_UDS = '/tmp/vm.vsock';
+const RNG_SOCKET = '/tmp/rng.sock';
 
 /** Examples of `vhost-user blk` on a host. */
 export function blkExamples(host: QemuHost): Example[] {
@@ -105,6 +107,27 @@ export function vsockExamples(host: QemuHost): Example[] {
   ];
 }
 
+/** Examples of `vhost-user rng` on a host. */
+export function rngExamples(host: QemuHost): Example[] {
+  const serve = `vhost-user rng --socket-path ${RNG_SOCKET}`;
+  return [
+    { title: 'Give random bytes:', lines: [serve] },
+    {
+      title: `Attach it to a guest of QEMU on ${host.name}, in another terminal:`,
+      lines: qemuRngLines(host, RNG_SOCKET),
+    },
+    { title: 'Read some of them, in the guest:', lines: ['head -c 32 /dev/hwrng | od -t x1'] },
+    {
+      title: 'At most 4 KiB a second:',
+      lines: [`${serve} --max-bytes 4K --period 1000`],
+    },
+    {
+      title: 'Three guests, which share what a hardware generator gives:',
+      lines: [`${serve} --socket-count 3`, '--file /dev/hwrng --max-bytes 1536 --period 1000'],
+    },
+  ];
+}
+
 /** Examples of `vhost-user vsock-connect`. */
 export const CONNECT_EXAMPLES: readonly Example[] = [
   {
@@ -160,6 +183,11 @@ export function blkHelp(host: QemuHost): string {
 /** The end of the help text of `vhost-user fs`. */
 export function fsHelp(host: QemuHost): string {
   return examplesText(fsExamples(host), host.complete ? [] : FS_ELSEWHERE_NOTES);
+}
+
+/** The end of the help text of `vhost-user rng`. */
+export function rngHelp(host: QemuHost): string {
+  return examplesText(rngExamples(host), host.complete ? [] : FS_ELSEWHERE_NOTES);
 }
 
 /** The end of the help text of `vhost-user vsock`. */

@@ -28,7 +28,9 @@ type Setting =
   | 'tcpPort'
   | 'connections'
   | 'txBuffer'
-  | 'seconds';
+  | 'seconds'
+  | 'periodMs'
+  | 'socketCount';
 
 /** The bounds of the settings of devices. */
 export const LIMITS: Readonly<Record<Setting, NumberRule>> = {
@@ -48,6 +50,8 @@ export const LIMITS: Readonly<Record<Setting, NumberRule>> = {
   connections: { min: 1, max: 65_536 },
   txBuffer: { min: 4096, max: 16 * 1024 * 1024 },
   seconds: { min: 0, max: 86_400 },
+  periodMs: { min: 1, max: 86_400_000 }, // a day
+  socketCount: { min: 1, max: 1024 },
 };
 
 /** VIRTIO_BLK_ID_BYTES: what a serial number has room for. */

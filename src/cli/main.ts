@@ -2,8 +2,8 @@
 /**
  * The program `vhost-user`. Under the name `vhost-user-blk` (a link to it) it is `vhost-user blk`,
  * since the description files of QEMU's management software have no room for a word before the
- * options. Likewise `vhost-user-fs`, `vhost-user-vsock`, and `virtiofsd` and `vhost-device-vsock`,
- * which scripts call by that name.
+ * options. Likewise `vhost-user-fs` and the other devices, and `virtiofsd`, `vhost-device-vsock`
+ * and `vhost-device-rng`, which scripts call by that name.
  *
  * @module
  */
@@ -12,6 +12,7 @@ import { CommanderError } from 'commander';
 import { CAPABILITIES, capabilitiesAnswer } from './capabilities.ts';
 import { EXIT, errorText, exitCodeOf } from './errors.ts';
 import { print } from './output.ts';
+import { VHOST_DEVICE_RNG } from './commands/rng.ts';
 import { PROGRAM, addExamples, buildProgram, takesValue } from './program.ts';
 import { programVersion } from './version.ts';
 import { VIRTIOFSD, fromVirtiofsd } from './virtiofsd.ts';
@@ -62,6 +63,8 @@ function argumentsOf(argv: readonly string[]): string[] {
   const words = argv.slice(2);
   if (name === VIRTIOFSD) return ['fs', ...words];
   if (name === VHOST_DEVICE_VSOCK) return ['vsock', ...words];
+  // It puts a number behind the path of a single socket, too.
+  if (name === VHOST_DEVICE_RNG) return ['rng', '--socket-count=1', ...words];
   return Object.hasOwn(CAPABILITIES, name) ? [name, ...words] : words;
 }
 

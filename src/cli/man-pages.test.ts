@@ -29,7 +29,7 @@ function readPage(name: string): string {
 test('the pages in man/ are what the command line says', () => {
   assert.deepEqual(
     [...pages.keys()],
-    ['vhost-user.1', 'vhost-user-blk.1', 'vhost-user-fs.1', 'vhost-user-vsock.1'],
+    ['vhost-user.1', ...['blk', 'fs', 'rng', 'vsock'].map((name) => `vhost-user-${name}.1`)],
   );
   for (const [name, text] of pages) {
     assert.equal(readPage(name), text, `${name} is old: vhost-user man --dir man`);
@@ -61,6 +61,7 @@ test('groff reads the pages without a warning and shows every option', (t) => {
   for (const [name, example] of [
     ['blk', /truncate -s 1G \/tmp\/disk\.img/],
     ['fs', /mount -t virtiofs share \/mnt/],
+    ['rng', /vhost-user-rng-pci,chardev=rng/],
   ] as const) {
     const command = program.commands.find((each) => each.name() === name);
     const { stdout } = spawnSync('groff', ['-man', '-Tascii', '-P-cbou'], {

@@ -5,7 +5,14 @@
  * @module
  */
 import type { Command, Option } from 'commander';
-import { PROGRAM_EXAMPLES, RUN_EXAMPLES, blkExamples, fsExamples, vsockExamples } from './help.ts';
+import {
+  PROGRAM_EXAMPLES,
+  RUN_EXAMPLES,
+  blkExamples,
+  fsExamples,
+  rngExamples,
+  vsockExamples,
+} from './help.ts';
 import type { Example } from './help.ts';
 import {
   ELSEWHERE_NOTES,
@@ -13,6 +20,7 @@ import {
   qemuBlkLines,
   qemuFsLines,
   qemuHost,
+  qemuRngLines,
   qemuVsockLines,
 } from './qemu.ts';
 
@@ -22,7 +30,7 @@ const ALWAYS = (): boolean => true;
 interface DeviceText {
   /** Behind the dash of NAME. */
   readonly about: string;
-  /** Empty when it takes none. */
+  /** Its placeholder; empty when there is none. */
   readonly argument: string;
   readonly description: readonly string[];
   /** What SIGHUP does; empty when it does nothing. */
@@ -60,6 +68,21 @@ const DEVICES: Readonly<Record<string, DeviceText>> = {
     onHangUp: '',
     examples: fsExamples(LINUX),
     macLines: qemuFsLines(MAC, { socketPath: '/tmp/fs.sock', tag: 'share', requestQueueCount: 1 }),
+    notes: FS_ELSEWHERE_NOTES,
+  },
+  rng: {
+    about: 'random bytes for virtual machines',
+    argument: '',
+    description: [
+      'One virtual machine after the other may attach, and a guest may reboot. The program stays',
+      'in the foreground. Under the name',
+      '.B vhost-device-rng',
+      '(a link to it) it adds a number to the path of each socket, also to that of a single one,',
+      'as that program does.',
+    ],
+    onHangUp: '',
+    examples: rngExamples(LINUX),
+    macLines: qemuRngLines(MAC, '/tmp/rng.sock'),
     notes: FS_ELSEWHERE_NOTES,
   },
   vsock: {
@@ -140,6 +163,7 @@ const CONFIG_EXAMPLE: readonly string[] = [
 function devicePage(command: Command, text: DeviceText, version: string): string {
   const name = command.name();
   const argument = text.argument === '' ? '' : ` \\fI${text.argument}\\fR`;
+  const usage = `[\\fIOPTION\\fR]...${argument}`;
   const hangUp = text.onHangUp === '' ? [] : ['.TP', '.B SIGHUP', text.onHangUp];
   return join([
     ...header(`vhost-user-${name}`, version),
@@ -151,6 +175,10 @@ function devicePage(command: Command, text: DeviceText, version: string): string
     '.br',
     `.B vhost-user-${name}`,
     `[\\fIOPTION\\fR]...${argument}`,
+    usage,
+    '.br',
+    `.B vhost-user-${name}`,
+    usage,
     '.SH DESCRIPTION',
     escape(command.description()),
     ...text.description,

@@ -91,11 +91,11 @@ export function serialNumber(text: string): string {
   return text;
 }
 
-/** Adds where the front-end is met. */
-export function addSocketOptions(command: Command): void {
+/** Adds where the front-end is met; some commands have a short name for the path. */
+export function addSocketOptions(command: Command, path: string = '--socket-path <PATH>'): void {
   command
     .optionsGroup('Socket (one of --socket-path, --fd, or activation by systemd or launchd):')
-    .option('--socket-path <PATH>', 'listen there for a front-end')
+    .option(path, 'listen there for a front-end')
     .addOption(
       new Option('--socket-mode <MODE>', 'permissions of the socket, in octal (default: umask)')
         .argParser(octalMode)

@@ -12,6 +12,7 @@ import { addCompletionCommand } from './commands/completion.ts';
 import { addDescriptionCommand } from './commands/description.ts';
 import { addFsCommand } from './commands/fs.ts';
 import { addManCommand } from './commands/man.ts';
+import { addRngCommand } from './commands/rng.ts';
 import { addRunCommand } from './commands/run.ts';
 import { addVsockCommand } from './commands/vsock.ts';
 import { addVsockConnectCommand } from './commands/vsock-connect.ts';
@@ -38,6 +39,7 @@ export function buildProgram(): Command {
   addBlkCommand(program);
   addFsCommand(program);
   addVsockCommand(program);
+  addRngCommand(program);
   addRunCommand(program);
   program.commandsGroup('For your programs:');
   addVsockConnectCommand(program);
@@ -57,6 +59,7 @@ export async function addExamples(program: Command): Promise<void> {
     blkHelp,
     examplesText,
     fsHelp,
+    rngHelp,
     vsockHelp,
   } = await import('./help.ts');
   const { qemuHost } = await import('./qemu.ts');
@@ -67,6 +70,7 @@ export async function addExamples(program: Command): Promise<void> {
     blk: blkHelp(qemuHost(os, arch)),
     fs: fsHelp(qemuHost(os, arch)),
     vsock: vsockHelp(qemuHost(os, arch)),
+    rng: rngHelp(qemuHost(os, arch)),
     run: examplesText(RUN_EXAMPLES),
     'vsock-connect': examplesText(CONNECT_EXAMPLES),
   };

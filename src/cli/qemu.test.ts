@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { blkExamples, blkHelp, fsExamples, fsHelp, wrap } from './help.ts';
-import { mountLine, qemuBlkLines, qemuFsLines, qemuHost, shellWord } from './qemu.ts';
+import { blkExamples, blkHelp, fsExamples, fsHelp, rngExamples, rngHelp, wrap } from './help.ts';
+import { mountLine, qemuBlkLines, qemuFsLines, qemuHost, qemuRngLines, shellWord } from './qemu.ts';
 
 const YES = (): boolean => true;
 const NO = (): boolean => false;
@@ -79,6 +79,16 @@ test('a shared folder is one device on every host, and the memory differs', () =
   assert.match(four[3] ?? '', /,num-request-queues=4$/);
 });
 
+test('an entropy device is one device on every host', () => {
+  for (const os of ['linux', 'darwin', 'freebsd']) {
+    const host = qemuHost(os, 'x64', YES);
+    const [, , chardev, device] = qemuRngLines(host, '/tmp/rng.sock');
+    assert.equal(chardev, '-chardev socket,id=rng,path=/tmp/rng.sock');
+    assert.equal(device, '-device vhost-user-rng-pci,chardev=rng');
+    assert.equal(os === 'linux', !/--enable-vhost-user/.test(rngHelp(host)));
+  }
+});
+
 test('a tag with blanks, commas and quotes reaches QEMU and mount as it is', () => {
   const tag = "it's a, b";
   const folder = { socketPath: '/tmp/fs.sock', tag, requestQueueCount: 1 };
@@ -99,7 +109,7 @@ test('plain words are not quoted', () => {
 test('every example is a command that a POSIX shell reads', () => {
   for (const os of ['linux', 'darwin', 'freebsd']) {
     const host = qemuHost(os, 'x64', YES);
-    for (const { lines } of [...blkExamples(host), ...fsExamples(host)]) {
+    for (const { lines } of [...blkExamples(host), ...fsExamples(host), ...rngExamples(host)]) {
       execFileSync('/bin/sh', ['-n', '-c', lines.join(' \\\n')]);
     }
   }

@@ -105,6 +105,11 @@ export function qemuVsockLines(host: QemuHost, { socketPath }: VsockAttachment):
   return qemuLines(host, 'vsock', socketPath, 'vhost-user-vsock-pci,chardev=vsock');
 }
 
+/** The same for an entropy device. */
+export function qemuRngLines(host: QemuHost, socketPath: string): string[] {
+  return qemuLines(host, 'rng', socketPath, 'vhost-user-rng-pci,chardev=rng');
+}
+
 /** What the guest does with a tag. */
 export function mountLine(tag: string): string {
   return `mount -t virtiofs ${shellWord(tag)} /mnt`;

@@ -9,6 +9,7 @@ import type { Config } from './config.ts';
 import type { LogFormat } from './options.ts';
 import { blkEntry } from './serve-blk.ts';
 import { fsEntry } from './serve-fs.ts';
+import { rngEntry } from './serve-rng.ts';
 import { vsockEntry } from './serve-vsock.ts';
 import { openLog, serve } from './serve.ts';
 import { InheritedSockets, resolveAddress } from './socket-address.ts';
@@ -29,6 +30,8 @@ export async function serveConfig(
         return fsEntry(device.name, device.choices, address);
       case 'vsock':
         return vsockEntry(device.name, device.choices, address, network);
+      case 'rng':
+        return rngEntry(device.name, device.choices, address);
     }
   });
   return await serve(entries, openLog(log.level, log.format));

@@ -54,6 +54,8 @@ export type { FsPath } from './fs/walk.ts';
 export { LatencyHistogram } from './latency-histogram.ts';
 export { FrontendQueue } from './queue.ts';
 export type { QueueSpec, RingAddresses } from './queue.ts';
+export { RngClient } from './rng/client.ts';
+export type { RngClientOptions } from './rng/client.ts';
 export { FrontendSession } from './session.ts';
 export type { FrontendSessionOptions } from './session.ts';
 export { SharedMemory } from './shared-memory.ts';

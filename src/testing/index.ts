@@ -47,6 +47,7 @@ export { startNullDevice } from './null-device.ts';
 export type { NullDevice } from './null-device.ts';
 export { RamDisk } from './ram-disk.ts';
 export type { RamDiskAnswer, RamDiskOptions, RamDiskRequest } from './ram-disk.ts';
+export { randomnessFaults } from './randomness.ts';
 export { RingPair } from './ring-pair.ts';
 export type { RingPairOptions } from './ring-pair.ts';
 export { withSharedFolder } from './shared-folder.ts';

@@ -63,6 +63,7 @@ test('the options of a device are in groups', async () => {
     ['blk', 'Image:', 'Queues and threads:', 'Log:', 'Information:'],
     ['fs', 'Caches of the guest:', 'Owners:', 'Extended attributes:', 'Log:', 'Information:'],
     ['vsock', 'Guest:', 'This host:', 'Several guests in one process:', 'Log:', 'Information:'],
+    ['rng', 'Bytes:', 'Log:', 'Information:'],
   ] as const) {
     const { stdout } = await runProgram([device, '--help']);
     for (const group of groups) assert.ok(stdout.includes(`\n${group}\n`), group);
@@ -76,15 +77,15 @@ test('the options of a device are in groups', async () => {
 test('every example of a help text is a command of this program or of QEMU', async () => {
   for (const command of [
     ['--help'],
-    ...['blk', 'fs', 'vsock', 'run'].map((name) => [name, '--help']),
+    ...['blk', 'fs', 'vsock', 'rng', 'run'].map((name) => [name, '--help']),
   ]) {
     const { stdout } = await runProgram(command);
     const examples = examplesOf(stdout);
     assert.ok(examples.length >= 2, stdout);
     for (const example of examples) {
       execFileSync('/bin/sh', ['-n', '-c', example]);
-      const known =
-        /^(truncate|qemu-img|qemu-system-\w+|printf|mkdir|mount|ssh|(eval "\$\()?vhost-user) /;
+      const tools = 'truncate|qemu-img|qemu-system-\\w+|printf|mkdir|mount|ssh|head';
+      const known = new RegExp(`^(${tools}|(eval "\\$\\()?vhost-user) `);
       assert.match(example, known);
     }
   }
@@ -123,6 +124,7 @@ test('capabilities are printed whatever else is on the command line', async () =
     [['blk', '--print-capabilities', '--bogus', '--fd', 'x', '--queue-size=3'], block],
     [['blk', '/no', '--socket-path', '/nonexistent/a', '--print-capabilities', '--help'], block],
     [['fs', '--print-capabilities'], fs],
+    [['rng', '--print-capabilities', '-c', '0'], '{"type":"rng","features":[]}\n'],
     [['fs', '-o', 'bogus', '--print-capabilities', '--security-label'], fs],
     [['vsock', '--vm', 'bogus', '--print-capabilities'], '{"type":"vsock","features":[]}\n'],
   ];
@@ -139,6 +141,8 @@ test('under the name of a device it is the command of that name', async () => {
     ['virtiofsd', /"type":"fs"/, /which folder\?/],
     ['vhost-user-vsock', /"type":"vsock"/, /how do guest and host reach each other\?/],
     ['vhost-device-vsock', /"type":"vsock"/, /how do guest and host reach each other\?/],
+    ['vhost-user-rng', /"type":"rng"/, /where to meet the front-end\?/],
+    ['vhost-device-rng', /"type":"rng"/, /needs --socket-path/],
   ] as const) {
     const file = join(folder, name);
     symlinkSync(PROGRAM_FILE, file);
@@ -196,6 +200,16 @@ test('wrong usage exits with 2 and a text that says what to do', async () => {
     [['fs', 'a'], /Give --socket-path PATH or --fd N, or start this program by socket activation/],
     [['fs', 'a', '--fd', '3', '--socket-group', 'wheel'], /cannot be used with/],
     [['fs', 'a', '--num-request-queues', '0'], /A whole number from 1 to 64 is needed/],
+    [['rng'], /Give --socket-path PATH or --fd N, or start this program by socket activation/],
+    [['rng', 'word'], /too many arguments/],
+    [['rng', '-s', 's', '-f', 'a', '--rng-source', 'b'], /--file is a and --rng-source is b/],
+    [['rng', '-s', 's', '-f', ''], /which file\? Its path is empty/],
+    [['rng', '-s', 's', '-m', '0'], /A size such as 512M or 2G is needed/],
+    [['rng', '-s', 's', '-p', '0'], /A whole number from 1 to 86400000 is needed/],
+    [['rng', '-s', 's', '-c', '0'], /A whole number from 1 to 1024 is needed/],
+    [['rng', '-s', 's', '-c', '3', '-m', '2'], /2 bytes cannot be shared by 3 sockets/],
+    [['rng', '--fd', '3', '-c', '2'], /cannot be used with/],
+    [['rng', '-c', '2'], /--socket-count needs --socket-path/],
     [['run'], /which configuration file\?/],
     [['completion', 'csh'], /Allowed choices are bash, zsh, fish/],
     [['vsock', '--socket', 's'], /Give --uds-path PATH .* or ports by --forward guest:PORT=tcp/],
@@ -252,6 +266,8 @@ test('what fails at run time exits with 1 and a text, before there is a socket',
     [['fs', '--archive', '/nonexistent.tar', '--socket-path', socket], /\/nonexistent\.tar/],
     [['fs', '--archive', text, '--socket-path', socket], /no-archive\.tar/],
     [['fs', '--memory', '--preload', '/nonexistent', '--socket-path', socket], /\/nonexistent/],
+    [['rng', '-s', socket, '-f', '/nonexistent'], /\/nonexistent cannot be opened: ENOENT/],
+    [['rng', '-s', socket, '-f', folder], /neither a file nor a character device nor a FIFO/],
     [['blk', image, '--fd', '9'], /--fd 9 is not open: a Unix socket is needed/],
     [['blk', image, '--fd', '0'], /--fd 0 is a char device: a Unix socket is needed/],
     [['run', '/nonexistent.yaml'], /configuration: .*\/nonexistent\.yaml/],
@@ -305,7 +321,7 @@ test('the description file names a program by its whole path', async () => {
 });
 
 test('the files in share/ are what the program prints, and takes', async () => {
-  for (const device of ['blk', 'fs', 'vsock']) {
+  for (const device of ['blk', 'fs', 'vsock', 'rng']) {
     const binary = `/usr/bin/vhost-user-${device}`;
     const { stdout } = await runProgram(['description', device, '--binary', binary]);
     assert.equal(stdout, readText(`share/qemu/vhost-user/50-vhost-user-${device}.json`));
@@ -348,6 +364,7 @@ test('scripts and manual pages are printed', async () => {
   assert.deepEqual(readdirSync(join(folder, 'man')).toSorted(), [
     'vhost-user-blk.1',
     'vhost-user-fs.1',
+    'vhost-user-rng.1',
     'vhost-user-vsock.1',
     'vhost-user.1',
   ]);
