@@ -78,6 +78,15 @@ export class VsockDataPlane implements DataPlane {
     return taken;
   }
 
+  /**
+   * A guest that gives back the buffer of each packet need not wake us for it: only when there is
+   * no buffer left. Each round takes what has come all the same.
+   */
+  full(queue: Virtqueue): boolean {
+    if (queue.index === VSOCK_QUEUE.rx) return this.#flows.rx.count > 0;
+    return queue.index === VSOCK_QUEUE.event && this.#eventChains.length > 0;
+  }
+
   submit(): number {
     const flows = this.#flows;
     const done = flows.submit();

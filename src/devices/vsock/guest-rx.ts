@@ -22,6 +22,8 @@ const BUFFER_BYTES_MIN = VSOCK_HEADER.SIZE + 1;
 
 /** See the module. */
 export class GuestRx {
+  /** Buffers that were collected. */
+  count = 0;
   /** Buffers that came to be used, and were too small to be of use. */
   tooSmall = 0;
   readonly #table: Connections;
@@ -33,7 +35,6 @@ export class GuestRx {
   #chains: (Chain | null)[] = [];
   #mask = 0;
   #first = 0;
-  #count = 0;
   /** Entries that the last `fill` made, and the bytes that they hold. */
   filledCount = 0;
   filledBytes = 0;
@@ -63,15 +64,15 @@ export class GuestRx {
     this.#chains = new Array<Chain | null>(queue.size).fill(null);
     this.#mask = queue.size - 1;
     this.#first = 0;
-    this.#count = 0;
+    this.count = 0;
   }
 
   /** The ring is being stopped: what was collected is given back as if it had never been taken. */
   stop(): void {
     const queue = this.#queue;
     if (queue === null) return;
-    for (; this.#count > 0; this.#count--) {
-      const at = (this.#first + this.#count - 1) & this.#mask;
+    for (; this.count > 0; this.count--) {
+      const at = (this.#first + this.count - 1) & this.#mask;
       queue.unpop(this.#chains[at] as Chain);
       this.#chains[at] = null;
     }
@@ -83,12 +84,12 @@ export class GuestRx {
     const queue = this.#queue;
     if (queue === null) return 0;
     let taken = 0;
-    while (taken < budget && this.#count <= this.#mask) {
+    while (taken < budget && this.count <= this.#mask) {
       const chain = queue.pop();
       if (chain === null) break;
       // Kept in the order of the ring whatever it is, so that `stop` can give all of them back.
-      this.#chains[(this.#first + this.#count) & this.#mask] = chain;
-      this.#count++;
+      this.#chains[(this.#first + this.count) & this.#mask] = chain;
+      this.count++;
       taken++;
     }
     return taken;
@@ -96,7 +97,7 @@ export class GuestRx {
 
   /** Whether there is a buffer; one that is of no use is given back to the guest at once. */
   available(): boolean {
-    while (this.#count > 0) {
+    while (this.count > 0) {
       const chain = this.#chains[this.#first] as Chain;
       if (chain.writableBytes >= BUFFER_BYTES_MIN) return true;
       this.tooSmall++;
@@ -135,7 +136,7 @@ export class GuestRx {
     const words = this.#words;
     let at = 0;
     let rest = limitBytes;
-    for (let i = 0; i < this.#count && rest > 0; i++) {
+    for (let i = 0; i < this.count && rest > 0; i++) {
       const chain = this.#chains[(this.#first + i) & this.#mask] as Chain;
       if (chain.writableBytes < BUFFER_BYTES_MIN) break; // dealt with when it comes to be the first
       let skip: number = VSOCK_HEADER.SIZE;
@@ -220,7 +221,7 @@ export class GuestRx {
   #use(chain: Chain, bytes: number): void {
     this.#chains[this.#first] = null;
     this.#first = (this.#first + 1) & this.#mask;
-    this.#count--;
+    this.count--;
     this.#queue?.push(chain, bytes);
   }
 }
