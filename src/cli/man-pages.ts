@@ -163,7 +163,6 @@ const CONFIG_EXAMPLE: readonly string[] = [
 function devicePage(command: Command, text: DeviceText, version: string): string {
   const name = command.name();
   const argument = text.argument === '' ? '' : ` \\fI${text.argument}\\fR`;
-  const usage = `[\\fIOPTION\\fR]...${argument}`;
   const hangUp = text.onHangUp === '' ? [] : ['.TP', '.B SIGHUP', text.onHangUp];
   return join([
     ...header(`vhost-user-${name}`, version),
@@ -175,10 +174,6 @@ function devicePage(command: Command, text: DeviceText, version: string): string
     '.br',
     `.B vhost-user-${name}`,
     `[\\fIOPTION\\fR]...${argument}`,
-    usage,
-    '.br',
-    `.B vhost-user-${name}`,
-    usage,
     '.SH DESCRIPTION',
     escape(command.description()),
     ...text.description,
