@@ -57,14 +57,7 @@ const { EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP } 
 > as {
   [
     name in
-      | 'EEXIST'
-      | 'EINVAL'
-      | 'ELOOP'
-      | 'ENOENT'
-      | 'ENOSYS'
-      | 'ENOTDIR'
-      | 'ENOTEMPTY'
-      | 'EOPNOTSUPP'
+      'EEXIST' | 'EINVAL' | 'ELOOP' | 'ENOENT' | 'ENOSYS' | 'ENOTDIR' | 'ENOTEMPTY' | 'EOPNOTSUPP'
   ]: number;
 };
 
