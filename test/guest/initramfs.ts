@@ -23,7 +23,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import type { Peers } from '../peers/setup.ts';
 
-const MODULES = ['virtio_pci', 'virtio_blk', 'virtiofs'];
+const MODULES = ['virtio_pci', 'virtio_blk', 'virtiofs', 'virtio_rng'];
 const CPIO_MAGIC = '070701'; // the "new ASCII" format, the only one the kernel knows
 const CPIO_ALIGN = 4;
 const MODE = { folder: 0o040755, program: 0o100755 } as const;

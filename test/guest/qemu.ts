@@ -40,6 +40,12 @@ export interface GuestShare {
   readonly reconnectMs?: number;
 }
 
+/** One entropy device: `virtio_rng.0`, `virtio_rng.1` and so on, in their order. */
+export interface GuestRng {
+  /** The back-end's socket; in /tmp for QEMU 11. */
+  readonly socketPath: string;
+}
+
 /** A guest and what it is to do. */
 export interface GuestOptions {
   readonly peers: Peers;
@@ -48,6 +54,7 @@ export interface GuestOptions {
   readonly folder: string;
   readonly disks?: readonly GuestDisk[];
   readonly shares?: readonly GuestShare[];
+  readonly rngs?: readonly GuestRng[];
   /** The script runs in a whole Debian, read-only but for /tmp, with compiler, git and so on. */
   readonly tools?: boolean;
   /** A reboot boots the guest again, and the script runs again. Default: it ends the guest. */
@@ -136,6 +143,7 @@ function guestCommand(options: GuestOptions): readonly string[] {
     ...['-append', 'console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr'],
     ...(options.disks ?? []).flatMap(diskOptions),
     ...(options.shares ?? []).flatMap(shareOptions),
+    ...(options.rngs ?? []).flatMap(rngOptions),
     ...(options.tools === true ? rootOptions(options.qemu) : []),
   ];
 }
@@ -165,6 +173,11 @@ function shareOptions(share: GuestShare, index: number): readonly string[] {
   const queues = share.queues === undefined ? '' : `,num-request-queues=${share.queues}`;
   const device = `vhost-user-fs-pci,queue-size=1024,chardev=s${index},tag=${share.tag}${queues}`;
   return ['-chardev', chardev, '-device', device];
+}
+
+function rngOptions(rng: GuestRng, index: number): readonly string[] {
+  const chardev = `socket,id=r${index},path=${rng.socketPath}`;
+  return ['-chardev', chardev, '-device', `vhost-user-rng-pci,chardev=r${index}`];
 }
 
 function diskOptions(disk: GuestDisk, index: number): readonly string[] {

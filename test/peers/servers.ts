@@ -1,6 +1,6 @@
 /**
- * Back-ends of a block device and of a shared folder as a test needs them: our own commands, or
- * qemu-storage-daemon and virtiofsd as the references to try the tests themselves on.
+ * Back-ends of a block device, of a shared folder and so on as a test needs them: our own commands,
+ * or qemu-storage-daemon and virtiofsd as the references to try the tests themselves on.
  *
  * @module
  */
@@ -72,6 +72,23 @@ export async function startFsServer(options: FsServerOptions): Promise<TestProgr
 export async function startBlkServer(options: BlkServerOptions): Promise<TestProgram> {
   const command = reference ? storageDaemonCommand(options) : ownCommand(options);
   return startServer(command, options, options.connect === true ? undefined : options.socketPath);
+}
+
+/** An entropy device to be served. */
+export interface RngServerOptions {
+  readonly socketPath: string;
+  /** `posix`: the command uses nothing that is Linux's own. */
+  readonly host?: 'native' | 'posix';
+  /** Further options of our command. */
+  readonly options?: readonly string[];
+}
+
+/** Starts our entropy device; returns when its socket is there. */
+export async function startRngServer(options: RngServerOptions): Promise<TestProgram> {
+  const main = join(BUILD, 'src/cli/main.js');
+  const command = [process.execPath, '--enable-source-maps', main, 'rng'];
+  command.push('--socket-path', options.socketPath, ...(options.options ?? []));
+  return startServer(command, options, options.socketPath);
 }
 
 async function startServer(
