@@ -257,6 +257,22 @@ describe('chains that wait for the next period', () => {
     });
   });
 
+  it('cost nothing while they wait, however often they are kicked', async () => {
+    await withRng({ maxBytes: 1, periodMs: 60_000 }, async ({ guest, backend }) => {
+      const queue = guest.queue(0);
+      for (let i = 0; i < 60; i++) queue.driver.submit([], [10]);
+      queue.publish();
+      await queue.completions(1);
+      const before = process.cpuUsage();
+      await sleep(400);
+      const { user, system } = process.cpuUsage(before);
+      assert.ok((user + system) / 1000 < 150, `${(user + system) / 1000} ms of CPU in 400 ms`);
+      for (let i = 0; i < 1000; i++) queue.raw.kick();
+      await sleep(50);
+      assert.equal(backend.counter(COUNTER.requests), 1);
+    });
+  });
+
   it('get what is left of a period when that is less than they want', async () => {
     await withRng(LIMIT, async ({ guest }) => {
       const queue = guest.queue(0);
