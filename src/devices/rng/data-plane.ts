@@ -20,7 +20,7 @@ import { RateLimit } from './rate-limit.ts';
 /** The longest answer; a chain with more room is not filled up (section 5.4.6.2 allows that). */
 const ANSWER_BYTES_MAX = 65_536;
 
-/** A round holds the event loop for about a millisecond, whatever the guest asks for. */
+/** A round holds the event loop for a millisecond or two, whatever the guest asks for. */
 const ROUND_BYTES_MAX = 4 * ANSWER_BYTES_MAX;
 
 /** Drawn at once from the host's generator, for the small requests that Linux makes. */

@@ -301,7 +301,9 @@ describe('a limit', () => {
         assert.ok(!(await settles(more, 100)));
         // Another device of this process has the same position in the file.
         await withRng({ file }, async ({ client: other }) => {
-          assert.equal((await other.read(4900)).length, 4900);
+          const rest = other.read(4900);
+          rest.catch(() => undefined); // by `close`, when some of it is gone
+          assert.ok(await settles(rest, 5000), 'the others are still there');
         });
       });
     });
