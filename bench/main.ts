@@ -1,14 +1,16 @@
 /**
- * The benchmarks' command line: `npm run bench -- blk [options]`, `npm run bench -- fs [options]`.
+ * The benchmarks' command line: `npm run bench -- blk [options]`, and the same with `fs` and
+ * `vsock`.
  *
  * @module
  */
 import { VhostUserError, errorMessage } from '../src/util/index.ts';
 
-const HELP = `usage: npm run bench -- blk|fs [options]
+const HELP = `usage: npm run bench -- blk|fs|vsock [options]
 
-  blk  our disk beside qemu-storage-daemon
-  fs   our shared folder beside virtiofsd
+  blk    our disk beside qemu-storage-daemon
+  fs     our shared folder beside virtiofsd
+  vsock  our vsock device beside vhost-device-vsock
 
 Each has options of its own: npm run bench -- fs --help
 `;
@@ -18,6 +20,7 @@ async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === 'blk') return (await import('./blk-main.ts')).blkMain(rest);
   if (name === 'fs') return (await import('./fs/main.ts')).fsMain(rest);
+  if (name === 'vsock') return (await import('./vsock/main.ts')).vsockMain(rest);
   const asked = name === '--help' || name === '-h';
   (asked ? process.stdout : process.stderr).write(HELP);
   return asked ? 0 : 2;

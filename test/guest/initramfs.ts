@@ -23,7 +23,10 @@ import {
 import { basename, dirname, join } from 'node:path';
 import type { Peers } from '../peers/setup.ts';
 
-const MODULES = ['virtio_pci', 'virtio_blk', 'virtiofs', 'virtio_rng'];
+const MODULES = [
+  ...['virtio_pci', 'virtio_blk', 'virtiofs', 'virtio_net', 'virtio_rng'],
+  ...['vmw_vsock_virtio_transport', 'vsock_diag'],
+];
 const CPIO_MAGIC = '070701'; // the "new ASCII" format, the only one the kernel knows
 const CPIO_ALIGN = 4;
 const MODE = { folder: 0o040755, program: 0o100755 } as const;
@@ -71,14 +74,25 @@ echo "@status=$?"
 poweroff -f
 `;
 
-/**
- * Makes an initramfs whose guest runs `script` and then powers off, in the file `path`. `small`
- * leaves out what a guest with tools has in its own root file system.
- */
-export function writeInitramfs(peers: Peers, script: string, path: string, small = false): void {
-  const run: Entry = { path: '/run.sh', mode: MODE.program, data: Buffer.from(script) };
+/** What an initramfs has beside what is the same for all of them. */
+export interface InitramfsOptions {
+  /** The guest runs it, and then powers off. */
+  readonly script: string;
+  /** Leaves out fio and e2fsprogs. */
+  readonly small?: boolean;
+  /** Programs without libraries: where they are in the guest, and on this host. */
+  readonly programs?: ReadonlyMap<string, string>;
+}
+
+/** Makes an initramfs in the file `path`. */
+export function writeInitramfs(peers: Peers, path: string, options: InitramfsOptions): void {
+  const { script, small = false, programs = new Map<string, string>() } = options;
+  const entries = [{ path: '/run.sh', mode: MODE.program, data: Buffer.from(script) }];
+  for (const [at, source] of programs) {
+    entries.push({ path: at, mode: MODE.program, data: readFileSync(source) });
+  }
   copyFileSync(baseArchive(peers, small), path, constants.COPYFILE_FICLONE);
-  appendFileSync(path, archiveOf([run])); // the kernel unpacks archive after archive
+  appendFileSync(path, archiveOf(entries)); // the kernel unpacks archive after archive
 }
 
 /** The cached archive without a script; built when its parts have changed. */

@@ -46,6 +46,21 @@ export interface GuestRng {
   readonly socketPath: string;
 }
 
+/** One vsock device of the guest. */
+export interface GuestVsock {
+  /** The back-end's socket; in /tmp for QEMU 11. */
+  readonly socketPath: string;
+  /** QEMU connects again, after so long, when the back-end has gone. Default: it does not. */
+  readonly reconnectMs?: number;
+}
+
+/** A cable between the network cards of two guests. */
+export interface GuestCable {
+  /** A Unix socket, which one of the two makes. */
+  readonly socketPath: string;
+  readonly end: 'makes' | 'joins';
+}
+
 /** A guest and what it is to do. */
 export interface GuestOptions {
   readonly peers: Peers;
@@ -55,6 +70,12 @@ export interface GuestOptions {
   readonly disks?: readonly GuestDisk[];
   readonly shares?: readonly GuestShare[];
   readonly rngs?: readonly GuestRng[];
+  readonly vsock?: GuestVsock;
+  readonly cable?: GuestCable;
+  /** Programs without libraries: where they are in the guest, and on this host. */
+  readonly programs?: ReadonlyMap<string, string>;
+  /** The guest has busybox and `programs` alone, and is up sooner. */
+  readonly bare?: boolean;
   /** The script runs in a whole Debian, read-only but for /tmp, with compiler, git and so on. */
   readonly tools?: boolean;
   /** A reboot boots the guest again, and the script runs again. Default: it ends the guest. */
@@ -134,7 +155,8 @@ function guestCommand(options: GuestOptions): readonly string[] {
   const kernel = join(folder, 'vmlinuz');
   const initramfs = join(folder, 'initramfs.cpio');
   if (!existsSync(kernel)) copyFileSync(peers.kernel, kernel); // QEMU 11 sees /tmp only
-  writeInitramfs(peers, options.script, initramfs, options.tools);
+  const { script, tools = false, bare = false, programs = new Map<string, string>() } = options;
+  writeInitramfs(peers, initramfs, { script, small: tools || bare, programs });
   return [
     ...(options.pipes === true ? withoutEventfd(peers) : []),
     ...options.qemu.command,
@@ -144,6 +166,8 @@ function guestCommand(options: GuestOptions): readonly string[] {
     ...(options.disks ?? []).flatMap(diskOptions),
     ...(options.shares ?? []).flatMap(shareOptions),
     ...(options.rngs ?? []).flatMap(rngOptions),
+    ...(options.vsock === undefined ? [] : vsockOptions(options.vsock)),
+    ...(options.cable === undefined ? [] : cableOptions(options.cable)),
     ...(options.tools === true ? rootOptions(options.qemu) : []),
   ];
 }
@@ -178,6 +202,19 @@ function shareOptions(share: GuestShare, index: number): readonly string[] {
 function rngOptions(rng: GuestRng, index: number): readonly string[] {
   const chardev = `socket,id=r${index},path=${rng.socketPath}`;
   return ['-chardev', chardev, '-device', `vhost-user-rng-pci,chardev=r${index}`];
+}
+
+function vsockOptions(vsock: GuestVsock): readonly string[] {
+  const again = vsock.reconnectMs === undefined ? '' : `,reconnect-ms=${vsock.reconnectMs}`;
+  const chardev = `socket,id=v0,path=${vsock.socketPath}${again}`;
+  return ['-chardev', chardev, '-device', 'vhost-user-vsock-pci,chardev=v0'];
+}
+
+function cableOptions({ socketPath, end }: GuestCable): readonly string[] {
+  const server = end === 'makes' ? 'on' : 'off,reconnect-ms=100';
+  const netdev = `stream,id=n0,server=${server},addr.type=unix,addr.path=${socketPath}`;
+  const mac = end === 'makes' ? '52:54:00:00:00:01' : '52:54:00:00:00:02';
+  return ['-netdev', netdev, '-device', `virtio-net-pci,netdev=n0,mac=${mac}`];
 }
 
 function diskOptions(disk: GuestDisk, index: number): readonly string[] {

@@ -4,6 +4,7 @@
 #   - a Debian cloud kernel, unpacked into the cache folder, not installed
 #   - a folder with a newer Debian suite in the cache folder: QEMU 11, libblkio's block driver and
 #     virtiofsd
+#   - in it, vhost-device-vsock; and the kernel's own test of vsock, from the kernel's source package
 #   - an ext4 image of that suite, the root of guests that use a shared folder: a compiler, git, sqlite3,
 #     fio, and from their crates fsx and pjdfstest
 # Quick when everything is there. Usage: install-debian.sh CACHE_FOLDER
@@ -81,6 +82,35 @@ newer_virtiofsd() {
   [ -e "$cache/forky/usr/libexec/virtiofsd" ] && return
   say 'virtiofsd'
   chroot "$cache/forky" apt-get -qq install -y --no-install-recommends virtiofsd >>"$cache/setup.log" 2>&1
+}
+
+newer_vsock() {
+  [ -e "$cache/forky/usr/bin/vhost-device-vsock" ] && return
+  say 'vhost-device-vsock'
+  chroot "$cache/forky" apt-get -qq install -y --no-install-recommends vhost-device-vsock >>"$cache/setup.log" 2>&1
+}
+
+# Without libraries, so that it runs in any guest. The version is the guest kernel's, if it is still there.
+kernel_vsock_test() {
+  [ -x "$cache/vsock/vsock_test" ] && return
+  say "the kernel's own test of vsock"
+  local work series
+  if ! command -v cc >/dev/null; then apt_get install -y --no-install-recommends gcc libc6-dev; fi
+  series=$(basename "$cache"/kernel/boot/config-* | sed 's/config-\([0-9]*\.[0-9]*\).*/\1/')
+  work=$(mktemp -d "$cache/vsock.XXXXXX")
+  (
+    cd "$work"
+    apt-get -qq download "linux-source-$series" >>"$cache/setup.log" 2>&1
+    dpkg-deb --fsys-tarfile ./*.deb | tar -xO "./usr/src/linux-source-$series.tar.xz" | xz -dc |
+      tar -x --strip-components=1 "linux-source-$series/tools/testing/vsock" "linux-source-$series/tools/include"
+    rm ./*.deb
+    cd tools/testing/vsock
+    cc -O2 -static -w -I. -I../../include -fno-strict-overflow -fno-strict-aliasing -fno-common -D_GNU_SOURCE \
+      vsock_test.c timeout.c control.c util.c -o "$work/vsock_test" >>"$cache/setup.log" 2>&1
+    rm -r "$work/tools/include"
+  )
+  rm -rf "$cache/vsock"
+  mv "$work" "$cache/vsock"
 }
 
 # Runs cargo with the arguments: this machine's if it is new enough (1.85), else the newer suite's.
@@ -163,6 +193,8 @@ unpack_kernel
 newer_suite
 mount_newer_suite
 newer_virtiofsd
+newer_vsock
+kernel_vsock_test
 guest_crates
 guest_image
 say "ready in $cache"

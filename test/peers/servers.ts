@@ -61,6 +61,38 @@ export interface FsServerOptions {
 /** Whether VHOST_USER_TEST_SERVER=virtiofsd asks for the reference in place of our own command. */
 export const fsReference: boolean = process.env.VHOST_USER_TEST_SERVER === 'virtiofsd';
 
+/** A vsock device to be served. */
+export interface VsockServerOptions {
+  readonly peers: Peers;
+  /** The guests: more than one reach each other. */
+  readonly guests: readonly {
+    readonly cid: number;
+    readonly socketPath: string;
+    readonly udsPath: string;
+  }[];
+  /** `posix`: the command uses nothing that is Linux's own. */
+  readonly host?: 'native' | 'posix';
+  /** Further options of our command. */
+  readonly options?: readonly string[];
+  readonly logFile?: string;
+}
+
+/** Whether VHOST_USER_TEST_SERVER=vhost-device-vsock asks for the reference. */
+export const vsockReference: boolean = process.env.VHOST_USER_TEST_SERVER === 'vhost-device-vsock';
+
+/** Starts a back-end of vsock devices; returns when their sockets are there. */
+export async function startVsockServer(options: VsockServerOptions): Promise<TestProgram> {
+  const main = join(BUILD, 'src/cli/main.js');
+  const own = [process.execPath, '--enable-source-maps', main, 'vsock'];
+  const command = vsockReference ? [...options.peers.vsockDevice] : own;
+  for (const { cid, socketPath, udsPath } of options.guests) {
+    const paths = `socket=${socketPath},uds-path=${udsPath}`;
+    command.push('--vm', `guest-cid=${cid},${paths},groups=test`);
+  }
+  if (!vsockReference) command.push(...(options.options ?? []));
+  return startServer(command, options, options.guests.at(-1)?.socketPath);
+}
+
 /** Starts a back-end of a folder; returns when its socket is there. See {@link stopServer}. */
 export async function startFsServer(options: FsServerOptions): Promise<TestProgram> {
   const which = options.server ?? (fsReference ? 'virtiofsd' : 'ours');

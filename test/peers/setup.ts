@@ -1,7 +1,7 @@
 /**
  * The peers of the end-to-end tests: QEMU in two versions, a guest kernel and root file system,
- * libblkio, virtiofsd and the tools of a guest. What is missing is installed where that may be done
- * (Debian, as root), and named with the way to install it everywhere else.
+ * libblkio, virtiofsd, vhost-device-vsock and the tools of a guest. What is missing is installed
+ * where that may be done (Debian, as root), and named with the way to install it everywhere else.
  *
  * @module
  */
@@ -38,6 +38,12 @@ export interface Peers {
   readonly qemuIo: readonly string[];
   /** The reference of a shared folder; unlike QEMU 11 it sees all of this host. */
   readonly virtiofsd: readonly string[];
+  /** The reference of vsock; it sees all of this host. */
+  readonly vsockDevice: readonly string[];
+  /** The kernel's own test of vsock, for a guest. */
+  readonly vsockTest: string;
+  /** A C compiler, for the programs of a guest that are in `test/guest`. */
+  readonly compiler: string;
   /** A kernel image for a guest and the folder of its modules. */
   readonly kernel: string;
   readonly modules: string;
@@ -77,6 +83,8 @@ export function findPeers(): PeerSearch {
   const modules = join(cache, 'kernel', 'modules');
   if (!existsSync(kernel) || !existsSync(modules)) missing.push('a guest kernel with its modules');
   if (!existsSync(qemu10.guestRoot)) missing.push("a guest's root file system");
+  const vsockTest = join(cache, 'vsock', 'vsock_test');
+  if (!existsSync(vsockTest)) missing.push("the kernel's own test of vsock");
   const peers: Peers = {
     cache,
     qemu10,
@@ -85,6 +93,8 @@ export function findPeers(): PeerSearch {
     kernel,
     modules,
     busybox: findStaticBusybox(missing),
+    vsockTest,
+    compiler: tool('cc'),
     fio: tool('fio'),
     strace: tool('strace'),
     mkfs: tool('mkfs.ext4'),
@@ -118,8 +128,8 @@ export function missingPeers(search: PeerSearch): string {
   const installer = `test/peers/install-debian.sh ${peerCache()}`;
   if (!existsSync('/etc/debian_version')) {
     return (
-      `${what}; install QEMU 10 and 11 (with libblkio), virtiofsd, fio, e2fsprogs, busybox and ` +
-      `strace on a Debian 12 machine, container or VM by ${installer}`
+      `${what}; install QEMU 10 and 11 (with libblkio), virtiofsd, vhost-device-vsock, fio, ` +
+      `e2fsprogs, busybox and strace on a Debian 12 machine, container or VM by ${installer}`
     );
   }
   return isRoot() ? `${what}; run ${installer}` : `${what}; run ${installer} and the tests as root`;
@@ -135,13 +145,15 @@ function findHostQemu(cache: string, path: string, missing: string[]): Qemu {
 function findNewerSuite(
   root: string,
   missing: string[],
-): Pick<Peers, 'qemu11' | 'qemuImg' | 'qemuIo' | 'virtiofsd'> {
+): Pick<Peers, 'qemu11' | 'qemuImg' | 'qemuIo' | 'virtiofsd' | 'vsockDevice'> {
   const prefix = ['chroot', root];
   const program = (name: string): string[] => [...prefix, `/usr/bin/${name}`];
   const guestRoot = `/${GUEST_ROOT}`;
   const qemu11 = { command: program('qemu-system-x86_64'), version: '', guestRoot };
   const virtiofsd = withOwnLoader(root, '/usr/libexec/virtiofsd');
-  const found = { qemu11, qemuImg: program('qemu-img'), qemuIo: program('qemu-io'), virtiofsd };
+  const vsockDevice = withOwnLoader(root, '/usr/bin/vhost-device-vsock');
+  const images = { qemuImg: program('qemu-img'), qemuIo: program('qemu-io') };
+  const found = { qemu11, ...images, virtiofsd, vsockDevice };
   if (!existsSync(join(root, '/usr/bin/qemu-img'))) {
     missing.push('QEMU 11 and qemu-img with libblkio');
     return found;
@@ -159,11 +171,12 @@ function findNewerSuite(
   if (Number.parseInt(version, 10) < 11) missing.push(`QEMU 11 (found ${version})`);
   if (!hasBlockModule(root)) missing.push('the block driver virtio-blk-vhost-user of qemu-img');
   if (!existsSync(join(root, '/usr/libexec/virtiofsd'))) missing.push('virtiofsd');
+  if (!existsSync(join(root, '/usr/bin/vhost-device-vsock'))) missing.push('vhost-device-vsock');
   if (!existsSync(join(root, guestRoot))) missing.push("a guest's root file system for QEMU 11");
   return { ...found, qemu11: { ...qemu11, version } };
 }
 
-/** virtiofsd makes a user namespace, which a program in a chroot may not. */
+/** As virtiofsd, which makes a user namespace: a program in a chroot may not. */
 function withOwnLoader(root: string, program: string): string[] {
   const loader = join(root, 'lib64/ld-linux-x86-64.so.2');
   return [loader, '--library-path', join(root, 'usr/lib/x86_64-linux-gnu'), join(root, program)];
