@@ -51,7 +51,8 @@ export interface MockRegion {
 
 /** See the module. Owns the memory and the queues, borrows the front-end. */
 export class MockGuest {
-  readonly frontend: MockFrontend;
+  /** May be replaced by another connection, with which the same guest goes on. */
+  frontend: MockFrontend;
   readonly shared: SharedMemory;
   /** The same memory, as the back-end sees it, for raw access. */
   readonly memory: GuestMemory;
