@@ -68,6 +68,7 @@ export class VsockSocket extends Duplex {
   #state: State;
   #wanted = false;
   #pending: Pending | null = null;
+  #pumping = false;
   #final: ((error?: Error | null) => void) | null = null;
   #sendDone = false; // our SHUTDOWN of sending has gone
   #peerSendDone = false;
@@ -125,6 +126,16 @@ export class VsockSocket extends Duplex {
 
   /** Sends what credit and slots allow; for the client. */
   pump(): void {
+    // Sending may let others send that waited for a slot, and this one may be among them.
+    if (this.#pumping) return;
+    this.#pumping = true;
+    this.#sendPending();
+    this.#pumping = false;
+    if (this.#pending !== null || this.#state === 'gone') return;
+    if (this.#final !== null) this.#finish(this.#final);
+  }
+
+  #sendPending(): void {
     for (let pending = this.#pending; pending !== null; pending = this.#pending) {
       if (this.#state === 'gone') return;
       const { bytes, done, callback } = pending;
@@ -142,7 +153,6 @@ export class VsockSocket extends Duplex {
       this.#pending = null;
       callback();
     }
-    if (this.#final !== null) this.#finish(this.#final);
   }
 
   /** The connection is no more, whatever the other side thinks; for the client. */
