@@ -15,16 +15,16 @@ const FROM_HOST = 'hello from the host';
 const FROM_GUEST = 'hello from the guest';
 
 /** What the guest does with the folder; it tells its host by lines of the form `@key=value`. */
-export const SHARE_SCRIPT: string = `mkdir -p /share
-mount -t virtiofs ${TAG} /share
-echo "@shared=$(grep ' /share ' /proc/mounts)"
-echo "@heard=$(cat /share/from-host.txt)"
-echo '${FROM_GUEST}' >/share/from-guest.txt
-mkdir /share/made-by-the-guest
-chmod 750 /share/made-by-the-guest
-ln -s from-guest.txt /share/made-by-the-guest/link
-ls -l /share
-umount /share
+export const SHARE_SCRIPT: string = `mkdir -p share
+mount -t virtiofs ${TAG} share
+echo "@shared=$(grep ' /tmp/share ' /proc/mounts)"
+echo "@heard=$(cat share/from-host.txt)"
+echo '${FROM_GUEST}' >share/from-guest.txt
+mkdir share/made-by-the-guest
+chmod 750 share/made-by-the-guest
+ln -s from-guest.txt share/made-by-the-guest/link
+ls -l share
+umount share
 `;
 
 /** Makes the folder, with a file for the guest in it. */

@@ -1,8 +1,8 @@
 /**
- * `npm run demo`: serves a disk and a folder by the commands that users type, boots a small Linux
- * in QEMU on them, has that write and read, and shows that guest and host agree on every byte; then
- * measures the same disk without a virtual machine. Where there is no QEMU our own front-end takes
- * the guest's place.
+ * `npm run demo`: serves a disk, a folder and a vsock by the commands that users type, boots a small
+ * Linux in QEMU on them, has that write, read and talk, and shows that guest and host agree on every
+ * byte; then measures the same disk without a virtual machine. Where there is no QEMU our own
+ * front-end takes the guest's place.
  *
  * `npm run demo -- --install` installs what the guest needs (on Debian 12, as root).
  *
@@ -28,6 +28,7 @@ import type { Peers } from '../test/peers/setup.ts';
 import { BUILD } from '../test/support/repository.ts';
 import { benchmark } from './demo-bench.ts';
 import { SHARE_SCRIPT, TAG, compareShare, makeShare, useShare } from './demo-share.ts';
+import { VSOCK_SCRIPT, compareTalk, playGuest, talkFromHost } from './demo-vsock.ts';
 
 const MIB = 2 ** 20;
 const IMAGE_MIB = 128;
@@ -55,7 +56,8 @@ speed() {
 }
 echo "@random=$(speed --rw=randread --bs=4k --iodepth=32 | cut -d';' -f8)"
 echo "@sequential=$(speed --rw=read --bs=1M --iodepth=4 | cut -d';' -f7)"
-${SHARE_SCRIPT}`;
+${SHARE_SCRIPT}
+${VSOCK_SCRIPT}`;
 
 /** What is served, and where. */
 interface Places {
@@ -63,6 +65,9 @@ interface Places {
   readonly diskSocket: string;
   readonly share: string;
   readonly shareSocket: string;
+  readonly vsockSocket: string;
+  /** Where programs of the host meet the guest. */
+  readonly udsPath: string;
 }
 
 function say(line: string = ''): void {
@@ -105,19 +110,24 @@ function showShare(who: string, heard: string, places: Places): void {
   for (const line of compareShare(who, heard, places.share)) say(`   ${line}`);
 }
 
-/** A Linux guest uses the disk and the folder. */
+/** A Linux guest uses all of them. */
 async function useGuest(peers: Peers, folder: string, places: Places): Promise<void> {
-  const { version } = peers.qemu10;
-  say(`3. A small Linux boots in QEMU ${version}, and uses both. (Some 15 seconds.)`);
+  const { version } = peers.qemu11;
+  say(`3. A small Linux boots in QEMU ${version}, and uses all three. (Some 20 seconds.)`);
+  const abort = new AbortController();
+  const talking = talkFromHost(places.udsPath, abort.signal);
+  talking.catch(() => undefined); // of no interest when the guest has failed
   const { values } = await runGuestOrThrow({
     peers,
-    qemu: peers.qemu10,
+    qemu: peers.qemu11,
+    tools: true,
     folder,
     disks: [{ socketPath: places.diskSocket, queues: 1 }],
     shares: [{ socketPath: places.shareSocket, tag: TAG }],
+    vsock: { socketPath: places.vsockSocket },
     script: GUEST_SCRIPT,
     memory: 'memfd',
-  });
+  }).finally(() => abort.abort());
   const value = (key: string): string => values.get(key) ?? '';
   const sizeMib = (Number(value('sectors')) * 512) / MIB;
   say(`   /dev/vda has ${sizeMib} MiB, and its serial number is ${value('serial')}`);
@@ -131,9 +141,11 @@ async function useGuest(peers: Peers, folder: string, places: Places): Promise<v
   say('4. The folder in the guest, and on this host:');
   say(`   ${value('shared')}`);
   showShare('guest', value('heard'), places);
+  say('5. A word over vsock, both ways:');
+  for (const line of compareTalk('guest', value('answer'), await talking)) say(`   ${line}`);
 }
 
-/** Our own front-end uses the disk and the folder. */
+/** Our own front-end uses all of them. */
 async function useFrontend(places: Places): Promise<void> {
   say('3. Our own front-end takes the place of a guest.');
   const disk = await BlkClient.connect(places.diskSocket, { connectWaitMs: CONNECT_WAIT_MS });
@@ -152,6 +164,16 @@ async function useFrontend(places: Places): Promise<void> {
   }
   say('4. The folder, by our own front-end and on this host:');
   showShare('front-end', await useShare(places.shareSocket), places);
+  say('5. A word over vsock, both ways:');
+  const abort = new AbortController();
+  const talking = talkFromHost(places.udsPath, abort.signal);
+  talking.catch(() => undefined);
+  try {
+    const answer = await playGuest(places.vsockSocket, CONNECT_WAIT_MS);
+    for (const line of compareTalk('front-end', answer, await talking)) say(`   ${line}`);
+  } finally {
+    abort.abort();
+  }
 }
 
 /** Starts a command; resolves when it listens. */
@@ -190,18 +212,22 @@ async function demo(folder: string): Promise<void> {
     diskSocket: join(folder, 'disk.sock'),
     share: join(folder, 'share'),
     shareSocket: join(folder, 'fs.sock'),
+    vsockSocket: join(folder, 'vsock.sock'),
+    udsPath: join(folder, 'vm.vsock'),
   };
-  const { image, diskSocket, share, shareSocket } = places;
+  const { image, diskSocket, share, shareSocket, vsockSocket, udsPath } = places;
   writeFileSync(image, '');
   truncateSync(image, IMAGE_MIB * MIB);
   makeShare(share);
   say(`1. An empty disk image of ${IMAGE_MIB} MiB, ${image}, and a folder, ${share}`);
-  say('2. Two servers, as you would start them:');
+  say('2. Three servers, as you would start them:');
   const servers: ChildProcess[] = [];
   try {
     const disk = ['blk', image, '--socket-path', diskSocket, '--serial', 'DEMO0001'];
     servers.push(await startServer(disk));
     servers.push(await startServer(['fs', share, '--socket-path', shareSocket]));
+    const vsock = ['vsock', '--socket-path', vsockSocket, '--uds-path', udsPath];
+    servers.push(await startServer(vsock));
     say('   They listen.');
     if (search.peers !== undefined) {
       await useGuest(search.peers, folder, places);
@@ -210,12 +236,12 @@ async function demo(folder: string): Promise<void> {
       say('   (npm run demo -- --install does so on Debian 12, as root.)');
       await useFrontend(places);
     }
-    say('5. The disk without a virtual machine, driven by our polling front-end:');
+    say('6. The disk without a virtual machine, driven by our polling front-end:');
     for (const line of await benchmark(diskSocket)) say(`   ${line}`);
   } finally {
     for (const server of servers) await stopServer(server);
   }
-  say('6. The servers ended by SIGTERM, in order. Next: README.md, "Share a folder".');
+  say('7. The servers ended by SIGTERM, in order. Next: README.md, "Share a folder".');
 }
 
 const folder = mkdtempSync('/tmp/vhost-user-demo-');
