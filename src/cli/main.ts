@@ -40,7 +40,7 @@ async function run(words: readonly string[]): Promise<void> {
     print(capabilities);
     return;
   }
-  if (words.length === 1 && ['--version', '-V'].includes(words[0] ?? '')) {
+  if (asksVersion(words)) {
     print(`${PROGRAM} ${programVersion()}\n`);
     return;
   }
@@ -66,6 +66,12 @@ function argumentsOf(argv: readonly string[]): string[] {
   // It puts a number behind the path of a single socket, too.
   if (name === VHOST_DEVICE_RNG) return ['rng', '--socket-count=1', ...words];
   return Object.hasOwn(CAPABILITIES, name) ? [name, ...words] : words;
+}
+
+/** Also under the name of a device, as the programs whose place it takes have it. */
+function asksVersion(words: readonly string[]): boolean {
+  const rest = Object.hasOwn(CAPABILITIES, words[0] ?? '') ? words.slice(1) : words;
+  return rest.length === 1 && ['--version', '-V'].includes(rest[0] ?? '');
 }
 
 function wantsDebug(words: readonly string[]): boolean {

@@ -109,8 +109,8 @@ test('the examples of run work when they are pasted', async () => {
 });
 
 test('the version is printed in one line', async () => {
-  for (const flag of ['--version', '-V']) {
-    const { code, stdout } = await runProgram([flag]);
+  for (const args of [['--version'], ['-V'], ['vsock', '-V'], ['fs', '--version']]) {
+    const { code, stdout } = await runProgram(args);
     assert.equal(code, 0);
     assert.match(stdout, /^vhost-user \d+\.\d+\.\d+\S*\n$/);
   }
