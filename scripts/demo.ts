@@ -1,8 +1,8 @@
 /**
- * `npm run demo`: serves a disk, a folder and a vsock by the commands that users type, boots a small
- * Linux in QEMU on them, has that write, read and talk, and shows that guest and host agree on every
- * byte; then measures the same disk without a virtual machine. Where there is no QEMU our own
- * front-end takes the guest's place.
+ * `npm run demo`: serves a disk, a folder and a vsock by the commands that users type, boots a
+ * small Linux in QEMU on them, has that write, read and talk, and shows that guest and host agree
+ * on every byte; then measures the same disk without a virtual machine. Where there is no QEMU our
+ * own front-end takes the guest's place.
  *
  * `npm run demo -- --install` installs what the guest needs (on Debian 12, as root).
  *
