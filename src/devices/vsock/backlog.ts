@@ -7,8 +7,10 @@
 import { assert } from '../../util/index.ts';
 import { copyMemory, mapAnonymous, send, sendVector, viewMemory } from '../../sys/index.ts';
 import type { Mapping } from '../../sys/index.ts';
+import { MARK_BYTES, markAddress } from './message-mark.ts';
 
 const IOVEC_BYTES = 16;
+const IOVECS = 3; // both parts of a ring, and a mark
 const WORD = 0x1_0000_0000;
 /** Rings that are kept for the next one who needs one; the others go back to the host. */
 const SPARE_MAX = 16;
@@ -20,7 +22,7 @@ export class Backlog {
   readonly #spare: Mapping[] = [];
   readonly #start: Uint32Array; // offset of the first byte
   readonly #count: Uint32Array;
-  readonly #iovecs: Mapping = mapAnonymous(2 * IOVEC_BYTES);
+  readonly #iovecs: Mapping = mapAnonymous(IOVECS * IOVEC_BYTES);
   readonly #words: Uint32Array;
 
   /** For slots 0 to `max` - 1. */
@@ -29,7 +31,7 @@ export class Backlog {
     this.#rings = new Array<Mapping | null>(max).fill(null);
     this.#start = new Uint32Array(max);
     this.#count = new Uint32Array(max);
-    this.#words = new Uint32Array(viewMemory(this.#iovecs.address, 2 * IOVEC_BYTES));
+    this.#words = new Uint32Array(viewMemory(this.#iovecs.address, IOVECS * IOVEC_BYTES));
   }
 
   /** How many bytes wait. */
@@ -52,24 +54,43 @@ export class Backlog {
     this.#count[slot] = count + bytes;
   }
 
-  /** Sends up to `limitBytes` from the beginning; returns bytes, or -errno and nothing is lost. */
-  send(slot: number, fd: number, limitBytes: number, endsRecord: boolean): number {
+  /** Sends what is at the beginning; returns bytes, or -errno and nothing is lost. */
+  send(slot: number, fd: number): number {
     const ring = this.#rings[slot];
-    const count = Math.min(this.#count[slot] as number, limitBytes);
+    const count = this.#count[slot] as number;
     if (ring === undefined || ring === null) return 0;
     const start = this.#start[slot] as number;
-    const first = Math.min(count, this.#ringBytes - start);
-    const { address } = ring;
     let sent: number;
-    if (first === count && !endsRecord) {
-      sent = send(fd, address + start, count);
+    if (start + count <= this.#ringBytes) {
+      sent = send(fd, ring.address + start, count);
     } else {
-      this.#fill(0, address + start, first);
-      this.#fill(1, address, count - first);
-      sent = sendVector(fd, this.#iovecs.address, 2, endsRecord);
+      this.#fillBoth(ring.address, start, count);
+      sent = sendVector(fd, this.#iovecs.address, 2, false);
     }
     if (sent > 0) this.drop(slot, sent);
     return sent;
+  }
+
+  /**
+   * Sends the first `bytes` as a message, to a sibling's socket with a mark at its end; returns
+   * them, or -errno and nothing is lost.
+   */
+  sendMessage(
+    slot: number,
+    fd: number,
+    bytes: number,
+    endsRecord: boolean,
+    marked: boolean,
+  ): number {
+    const ring = this.#rings[slot];
+    if (ring === undefined || ring === null) return 0;
+    this.#fillBoth(ring.address, this.#start[slot] as number, bytes);
+    if (marked) this.#fill(2, markAddress(endsRecord), MARK_BYTES);
+    const iovCount = marked ? 3 : 2;
+    const sent = sendVector(fd, this.#iovecs.address, iovCount, endsRecord && !marked);
+    if (sent < 0) return sent;
+    this.drop(slot, bytes);
+    return bytes;
   }
 
   /** Forgets bytes at the beginning; an empty ring's memory is given back. */
@@ -111,6 +132,13 @@ export class Backlog {
     if (ring === undefined || ring === null) return;
     if (this.#spare.length < SPARE_MAX) this.#spare.push(ring);
     else ring.unmap();
+  }
+
+  /** The parts at the end of the ring and, where it goes on there, at its beginning. */
+  #fillBoth(address: number, start: number, count: number): void {
+    const first = Math.min(count, this.#ringBytes - start);
+    this.#fill(0, address + start, first);
+    this.#fill(1, address, count - first);
   }
 
   #fill(entry: number, address: number, bytes: number): void {

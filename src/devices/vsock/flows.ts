@@ -125,7 +125,7 @@ export class Flows {
     let sent = bytes; // as if, when nobody takes it any more
     let failed = 0;
     if (!table.has(slot, FLAG.hostDeaf) && bytes > 0) {
-      sent = backlog.bytes(slot) > 0 ? 0 : batch.send(table.fd[slot] as number, false);
+      sent = backlog.bytes(slot) > 0 ? 0 : batch.send(table.fd[slot] as number);
       if (sent < 0) {
         failed = sent === EAGAIN ? 0 : sent;
         sent = 0;
@@ -154,7 +154,9 @@ export class Flows {
     const whole = (flags & VIRTIO_VSOCK_SEQ.EOM) !== 0 && bytes > 0;
     let sent = table.has(slot, FLAG.hostDeaf) ? bytes : EAGAIN;
     if (sent === EAGAIN && whole && messages.inOrder(slot)) {
-      sent = batch.send(table.fd[slot] as number, (flags & VIRTIO_VSOCK_SEQ.EOR) !== 0);
+      const endsRecord = (flags & VIRTIO_VSOCK_SEQ.EOR) !== 0;
+      const marked = table.has(slot, FLAG.sibling);
+      sent = batch.sendMessage(table.fd[slot] as number, endsRecord, marked);
     }
     if (sent === EAGAIN) {
       batch.keep(backlog, 0);
@@ -437,9 +439,7 @@ export class Flows {
     const { table, backlog } = this;
     const fd = table.fd[slot] as number;
     const messages = table.type[slot] === VIRTIO_VSOCK_TYPE.SEQPACKET;
-    const sent = messages
-      ? this.messages.drain(slot, fd)
-      : backlog.send(slot, fd, this.bufAlloc, false);
+    const sent = messages ? this.messages.drain(slot, fd) : backlog.send(slot, fd);
     if (sent === EAGAIN) {
       this.watch(slot, (table.events[slot] as number) | WRITABLE);
       return;

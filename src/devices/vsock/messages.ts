@@ -16,9 +16,11 @@ import {
 import type { Mapping, MessageMarks } from '../../sys/index.ts';
 import type { NativeBytes } from '../../virtqueue/index.ts';
 import type { Backlog } from './backlog.ts';
+import { FLAG } from './connections.ts';
 import type { Connections } from './connections.ts';
 import type { GuestRx } from './guest-rx.ts';
 import { VIRTIO_VSOCK_SEQ } from './layout.ts';
+import { MARK_BYTES } from './message-mark.ts';
 
 const EAGAIN = -(ERRNO.EAGAIN as number);
 const EMSGSIZE = -(ERRNO.EMSGSIZE as number);
@@ -84,7 +86,9 @@ export class Messages {
     let done = 0;
     while (inbox !== undefined && inbox.lengths.length > 0) {
       const bytes = inbox.lengths[0] as number;
-      const sent = this.#backlog.send(slot, fd, bytes, inbox.records[0] as boolean);
+      const endsRecord = inbox.records[0] as boolean;
+      const marked = this.#table.has(slot, FLAG.sibling);
+      const sent = this.#backlog.sendMessage(slot, fd, bytes, endsRecord, marked);
       if (sent < 0) return done > 0 && sent === EAGAIN ? done : sent;
       inbox.lengths.shift();
       inbox.records.shift();
@@ -111,14 +115,16 @@ export class Messages {
     const kept = this.#inboxes.get(slot);
     if (kept !== undefined && kept.rest !== null) return this.#goOn(slot, kept, kept.rest);
     const { memory, bytes } = (this.#scratch ??= newScratch());
-    const got = receiveMessage(fd, memory.address, MESSAGE_BYTES_MAX, this.#marks);
-    if (got === EAGAIN) return READ.nothing;
-    if (got === 0) return READ.ended;
-    if (got < 0) return got;
+    const received = receiveMessage(fd, memory.address, MESSAGE_BYTES_MAX, this.#marks);
+    if (received === EAGAIN) return READ.nothing;
+    if (received === 0) return READ.ended;
+    if (received < 0) return received;
+    const marked = this.#table.has(slot, FLAG.sibling);
+    const got = marked ? received - MARK_BYTES : received;
     // The guest could never take the last part, for which it needs the first ones to be gone.
     const room = this.#table.peerBufAlloc[slot] as number;
     if (this.#marks.truncated || got > room) return EMSGSIZE;
-    const { endsRecord } = this.#marks;
+    const endsRecord = marked ? bytes.view.getUint8(got) !== 0 : this.#marks.endsRecord;
     const sent = this.#send(slot, bytes, 0, got, endsRecord);
     if (sent === got) return sent;
     const inbox = this.#inbox(slot);

@@ -132,6 +132,34 @@ describe('guests of one network', () => {
     });
   });
 
+  it('are told which message ends a record, also of those that had to wait', { skip }, async () => {
+    await withTwo([['a'], ['a']], async (first, second) => {
+      await connected(first, second, 2);
+      const flow = { ...CALL, type: 2 };
+      const flagsOf = (i: number): number => (i % 3 === 0 ? SEQ.EOM | SEQ.EOR : SEQ.EOM);
+      // More than the second guest has buffers for, or a socket holds.
+      const data = Buffer.alloc(4000);
+      const count = 60;
+      for (let i = 0; i < count; i++) {
+        data.fill(i);
+        first.guest.send({ op: OP.RW, ...flow, flags: flagsOf(i), data });
+      }
+      let read = 0;
+      for (let i = 0; i < count; i++) {
+        let [length, flags] = [0, 0];
+        while ((flags & SEQ.EOM) === 0) {
+          const packet = await second.expect(OP.RW);
+          assert.ok(packet.data.every((byte) => byte === i));
+          length += packet.data.length;
+          flags = packet.flags;
+        }
+        read += length;
+        assert.deepEqual([length, flags], [data.length, flagsOf(i)], `message ${String(i)}`);
+        second.guest.send({ op: OP.CREDIT_UPDATE, ...BACK, type: 2, fwdCnt: read });
+      }
+    });
+  });
+
   it('have a CID each: the same one twice is refused', () => {
     const network = new VsockNetwork();
     const first = openVsock({ guestCid: 3 }, network);

@@ -4,16 +4,18 @@
  *
  * @module
  */
-import { IOVECS_MAX, mapAnonymous, send, sendVector, viewMemory } from '../../sys/index.ts';
+import { ERRNO, IOVECS_MAX, mapAnonymous, send, sendVector, viewMemory } from '../../sys/index.ts';
 import type { Mapping } from '../../sys/index.ts';
 import type { Chain, Virtqueue } from '../../virtqueue/index.ts';
 import type { Backlog } from './backlog.ts';
 import { VSOCK_HEADER } from './layout.ts';
+import { MARK_BYTES, markAddress } from './message-mark.ts';
 
 const IOVEC_BYTES = 16;
 const IOVEC_WORDS = IOVEC_BYTES / 4;
 const WORD = 0x1_0000_0000;
 const CHAINS_MAX = 256;
+const EAGAIN = -(ERRNO.EAGAIN as number);
 
 /** See the module. */
 export class TxBatch {
@@ -68,11 +70,19 @@ export class TxBatch {
   }
 
   /** Sends as much as the socket takes; bytes or -errno. */
-  send(fd: number, endsRecord: boolean): number {
-    const single = this.#iovecCount === 1 && !endsRecord;
-    return single
+  send(fd: number): number {
+    return this.#iovecCount === 1
       ? send(fd, this.#address(0), this.#words[2] as number)
-      : sendVector(fd, this.#iovecs.address, this.#iovecCount, endsRecord);
+      : sendVector(fd, this.#iovecs.address, this.#iovecCount, false);
+  }
+
+  /** Sends a message, to a sibling's socket with a mark at its end; its bytes or -errno. */
+  sendMessage(fd: number, endsRecord: boolean, marked: boolean): number {
+    if (!marked) return sendVector(fd, this.#iovecs.address, this.#iovecCount, endsRecord);
+    if (this.#iovecCount === IOVECS_MAX) return EAGAIN; // it goes by the backlog, in one piece
+    this.#set(this.#iovecCount, markAddress(endsRecord), MARK_BYTES);
+    const sent = sendVector(fd, this.#iovecs.address, this.#iovecCount + 1, false);
+    return sent < 0 ? sent : sent - MARK_BYTES;
   }
 
   /** Keeps what is left after the first `skip` bytes. */
@@ -100,6 +110,14 @@ export class TxBatch {
   /** Frees its memory. */
   close(): void {
     this.#iovecs.unmap();
+  }
+
+  #set(entry: number, address: number, bytes: number): void {
+    const at = entry * IOVEC_WORDS;
+    this.#words[at] = address;
+    this.#words[at + 1] = address / WORD;
+    this.#words[at + 2] = bytes;
+    this.#words[at + 3] = 0;
   }
 
   #address(entry: number): number {
