@@ -4,7 +4,7 @@
  * @module
  */
 import { lookup } from 'node:dns/promises';
-import { closeFd, hasUnixSeqpacket } from '../../sys/index.ts';
+import { closeFd, hasUnixSeqpacket, raiseFdLimit } from '../../sys/index.ts';
 import type { Device, DeviceLink, WorkerDataPlane } from '../../backend/index.ts';
 import type { VsockDataPlane } from './data-plane.ts';
 import { VIRTIO_ID_VSOCK, VIRTIO_VSOCK_F, VSOCK_CONFIG, VSOCK_QUEUE } from './layout.ts';
@@ -46,6 +46,7 @@ export class VsockDevice implements Device {
     this.queueSizeMax = settings.queueSize;
     this.features = VIRTIO_VSOCK_F.STREAM | VIRTIO_VSOCK_F.NO_IMPLIED_STREAM;
     if (settings.seqpacket ?? hasUnixSeqpacket()) this.features |= VIRTIO_VSOCK_F.SEQPACKET;
+    raiseFdLimit(); // each connection is one
     this.#network = network;
     network.join(this);
     try {

@@ -17,6 +17,7 @@ import {
   peek,
   receive,
   send,
+  setSendBuffer,
   socketError,
   socketName,
   socketPair,
@@ -214,6 +215,7 @@ export class HostSide {
       bytes[0] = ACCEPTED;
       count = 1;
     }
+    this.#makeRoom(slot);
     // So little fits into a socket that is new, unless its other side is gone already.
     if (count > 0 && send(fd, address, count) !== count) {
       this.#flows.reset(slot);
@@ -478,8 +480,16 @@ export class HostSide {
 
   #connected(slot: number): void {
     this.#attempts.delete(slot);
+    this.#makeRoom(slot);
     this.#flows.announce(slot, PENDING.response);
     this.#flows.establish(slot);
+  }
+
+  /** A message of the guest may be as long as its room, and has to go at once. */
+  #makeRoom(slot: number): void {
+    const { table, bufAlloc } = this.#flows;
+    if (table.type[slot] !== VIRTIO_VSOCK_TYPE.SEQPACKET) return;
+    setSendBuffer(table.fd[slot] as number, 2 * bufAlloc);
   }
 
   /** Says that there are too many connections. */
