@@ -121,7 +121,7 @@ export function socketError(fd: number): number {
   option.view.setInt32(0, 0, true);
   option.view.setUint32(4, 4, true);
   const result = libc.getsockopt(fd, SOL_SOCKET, SO_ERROR, option.address, option.address + 4);
-  return result < 0 ? -libc.errno() : -option.view.getInt32(0, true);
+  return result < 0 ? -libc.errno() : 0 - option.view.getInt32(0, true);
 }
 
 /** Sends what is small at once; a failure costs speed only. */
