@@ -40,6 +40,7 @@ export class ConsoleClientPort extends Duplex {
   #done: (error?: Error | null) => void = () => undefined;
   #final: (() => void) | null = null;
 
+  /** @internal Made by a `ConsoleClient` alone. */
   constructor(
     id: number,
     receive: ConsoleBufferQueue,

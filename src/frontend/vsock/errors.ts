@@ -4,7 +4,19 @@
  * @module
  */
 
-const TEXTS = {
+/** The codes of a {@link VsockClientError}. */
+export type VsockClientErrorCode =
+  | 'EADDRINUSE'
+  | 'ECONNREFUSED'
+  | 'ECONNRESET'
+  | 'EMSGSIZE'
+  | 'ENODEV'
+  | 'EPIPE'
+  | 'EPROTO'
+  | 'EPROTONOSUPPORT'
+  | 'ETIMEDOUT';
+
+const TEXTS: Readonly<Record<VsockClientErrorCode, string>> = {
   EADDRINUSE: 'the port is in use',
   ECONNREFUSED: 'connection refused: nobody listens on that port there',
   ECONNRESET: 'connection reset by the other side',
@@ -14,10 +26,7 @@ const TEXTS = {
   EPROTO: 'the device broke the rules of the connection',
   EPROTONOSUPPORT: 'the device does not have this type of socket',
   ETIMEDOUT: 'connection timed out: no answer',
-} as const;
-
-/** The codes of a {@link VsockClientError}. */
-export type VsockClientErrorCode = keyof typeof TEXTS;
+};
 
 /** What became of a connection; match on `code`, which is one of those of `node:net`. */
 export class VsockClientError extends Error {

@@ -60,7 +60,7 @@ export class VsockSocket extends Duplex {
   /** Bytes of data that came, and that went. */
   bytesRead = 0;
   bytesWritten = 0;
-  /** Of the client: credit both ways. */
+  /** @internal Of the client: credit both ways. */
   readonly credit: VsockCredit;
   readonly #link: VsockLink;
   readonly #incoming: Buffer[] = []; // what the stream has not asked for
@@ -75,7 +75,7 @@ export class VsockSocket extends Duplex {
   #peerReceiveDone = false;
   #opened: ((error: VsockClientError | null) => void) | null = null;
 
-  /** Made by a `VsockClient` alone. @param opened told once how connecting ended */
+  /** @internal Made by a `VsockClient` alone. @param opened told once how connecting ended */
   constructor(
     link: VsockLink,
     ends: VsockEnds,
