@@ -18,6 +18,7 @@ export const CAPABILITIES: Readonly<Record<string, Capabilities>> = {
   fs: { type: 'fs', features: ['separate-options'] },
   vsock: { type: 'vsock', features: [] },
   rng: { type: 'rng', features: [] },
+  console: { type: 'console', features: [] },
 };
 
 /**

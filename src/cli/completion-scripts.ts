@@ -17,7 +17,7 @@ interface Values {
 }
 
 /** Placeholders that stand for a file. */
-const FILE_PLACEHOLDERS: readonly string[] = ['PATH', 'IMAGE', 'CONFIG', 'FOLDER', 'FILE'];
+const FILE_PLACEHOLDERS: readonly string[] = ['PATH', 'IMAGE', 'CONFIG', 'FOLDER', 'FILE', 'LINK'];
 
 /** The devices that the program also has a name for. */
 const DEVICES: readonly string[] = Object.keys(CAPABILITIES);

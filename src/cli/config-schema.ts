@@ -7,6 +7,8 @@ import { z } from 'zod';
 import type { LogLevel } from '../backend/index.ts';
 import { NAME, SOCKET, checkedText, flag, text, wholeNumber } from './config-parts.ts';
 import type { DeviceInput } from './config-parts.ts';
+import { CONSOLE } from './config-console.ts';
+import type { ConsoleInput } from './config-console.ts';
 import { VSOCK } from './config-vsock.ts';
 import type { VsockInput } from './config-vsock.ts';
 import { ACL_MODES, CACHE_MODES, OWNERS, tagFault } from './fs-settings.ts';
@@ -58,7 +60,7 @@ export interface RngInput extends DeviceInput {
 }
 
 /** A device, as the file has it. */
-export type AnyDeviceInput = BlkInput | FsInput | VsockInput | RngInput;
+export type AnyDeviceInput = BlkInput | FsInput | VsockInput | RngInput | ConsoleInput;
 
 /** The file. */
 export interface ConfigInput {
@@ -155,7 +157,7 @@ const CONFIG = z.strictObject({
   'log-level': z.enum(LOG_LEVELS).optional(),
   'log-format': z.enum(LOG_FORMATS).optional(),
   devices: z
-    .array(z.discriminatedUnion('type', [BLK, FS, VSOCK, RNG]), {
+    .array(z.discriminatedUnion('type', [BLK, FS, VSOCK, RNG, CONSOLE]), {
       error: 'must be a list of devices',
     })
     .min(1, { error: 'must have at least one device' }),
@@ -167,6 +169,7 @@ const DEVICES: Readonly<Record<string, z.ZodObject>> = {
   fs: FS,
   vsock: VSOCK,
   rng: RNG,
+  console: CONSOLE,
 };
 
 /** The JSON schema of the file, for editors. */

@@ -19,8 +19,12 @@ import type { Path } from './config-faults.ts';
 import type { DeviceInput } from './config-parts.ts';
 import { checkShape, deviceTypes, settingsOf } from './config-schema.ts';
 import type { AnyDeviceInput, BlkInput, ConfigInput, FsInput, RngInput } from './config-schema.ts';
+import { consoleChoices } from './config-console.ts';
+import type { ConsoleInput } from './config-console.ts';
 import { vsockChoices } from './config-vsock.ts';
 import type { VsockInput } from './config-vsock.ts';
+import { END_KEYS, consoleFaults, endKeys, usesStdio } from './console-settings.ts';
+import type { ConsoleChoices } from './console-settings.ts';
 import { fsFaults } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
 import { parseMode, parseSize } from './limits.ts';
@@ -38,7 +42,7 @@ export interface Config {
 }
 
 /** A device of a configuration. */
-export type DeviceConfig = BlkConfig | FsConfig | VsockConfig | RngConfig;
+export type DeviceConfig = BlkConfig | FsConfig | VsockConfig | RngConfig | ConsoleConfig;
 
 /** A disk of a configuration. */
 export interface BlkConfig {
@@ -73,6 +77,15 @@ export interface RngConfig {
   /** What the log calls it. */
   readonly name: string;
   readonly choices: RngChoices;
+  readonly socket: SocketSettings;
+}
+
+/** A console of a configuration. */
+export interface ConsoleConfig {
+  readonly type: 'console';
+  /** What the log calls it. */
+  readonly name: string;
+  readonly choices: ConsoleChoices;
   readonly socket: SocketSettings;
 }
 
@@ -113,6 +126,7 @@ export function parseConfig(source: string, path: string): Config {
   config.devices.forEach((device, i) => checkDevice(device, ['devices', i], faults));
   checkPlaces(config.devices, faults);
   checkGuests(config.devices, faults);
+  checkStdio(config.devices, faults);
   faults.throwIfAny();
   const folder = dirname(path);
   return {
@@ -130,6 +144,8 @@ export function parseConfig(source: string, path: string): Config {
           return { type: 'vsock', name, choices: vsockChoices(device, folder), socket };
         case 'rng':
           return { type: 'rng', name, choices: rngChoices(device, folder), socket };
+        case 'console':
+          return { type: 'console', name, choices: consoleChoices(device, folder), socket };
       }
     }),
   };
@@ -184,6 +200,7 @@ function checkDevice(device: AnyDeviceInput, path: Path, faults: Faults): void {
   if (device.type === 'blk') checkBlk(device, path, faults);
   if (device.type === 'fs') checkFs(device, path, faults);
   if (device.type === 'vsock') checkVsock(device, path, faults);
+  if (device.type === 'console') checkConsole(device, path, faults);
 }
 
 function checkSocket(device: DeviceInput, path: Path, faults: Faults): void {
@@ -221,6 +238,27 @@ function checkFs(device: FsInput, path: Path, faults: Faults): void {
 function checkVsock(device: VsockInput, path: Path, faults: Faults): void {
   const found = vsockFaults(vsockChoices(device, ''), device['socket-path']);
   for (const { key, text } of found) faults.add(path, text, key);
+}
+
+function checkConsole(device: ConsoleInput, path: Path, faults: Faults): void {
+  const choices = consoleChoices(device, '');
+  if (endKeys(choices).length === 0 && choices.log === undefined) {
+    faults.add(path, `needs one of ${END_KEYS.join(', ')} and log, and there is none`);
+  }
+  for (const { key, text, port } of consoleFaults(choices)) {
+    faults.add(port === undefined ? path : [...path, 'ports', port], text, key);
+  }
+}
+
+/** This process has one standard input. */
+function checkStdio(devices: ConfigInput['devices'], faults: Faults): void {
+  const users = devices.flatMap((device, i) =>
+    device.type === 'console' && usesStdio(consoleChoices(device, '')) ? [i] : [],
+  );
+  for (const i of users.slice(1)) {
+    const text = `devices[${users[0]}] has standard input and output already`;
+    faults.add(['devices', i], text, 'stdio');
+  }
 }
 
 /** Guests of one file reach each other by their CIDs, and listen on one host. */

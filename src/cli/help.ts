@@ -4,10 +4,12 @@
  * @module
  */
 import {
+  CONSOLE_NOTES,
   ELSEWHERE_NOTES,
   FS_ELSEWHERE_NOTES,
   mountLine,
   qemuBlkLines,
+  qemuConsoleLines,
   qemuFsLines,
   qemuRngLines,
   qemuVsockLines,
@@ -24,6 +26,7 @@ const WIDTH = 78;
 const SOCKET = '/tmp/disk.sock';
 const FS_SOCKET = '/tmp/fs.sock';
 const VSOCK_SOCKET = '/tmp/vsock.sock';
+const CONSOLE_SOCKET = '/tmp/console.sock';
 const VSOCK_UDS = '/tmp/vm.vsock';
 const RNG_SOCKET = '/tmp/rng.sock';
 
@@ -128,6 +131,34 @@ export function rngExamples(host: QemuHost): Example[] {
   ];
 }
 
+/** Examples of `vhost-user console` on a host. */
+export function consoleExamples(host: QemuHost): Example[] {
+  const serve = `vhost-user console --socket-path ${CONSOLE_SOCKET}`;
+  return [
+    { title: 'A console at this terminal, left by Ctrl-]:', lines: [serve] },
+    {
+      title: `Attach it to a guest of QEMU on ${host.name}, in another terminal:`,
+      lines: qemuConsoleLines(host, { socketPath: CONSOLE_SOCKET, queueCount: 4 }),
+    },
+    { title: 'A shell on it, in the guest:', lines: ['setsid getty -L hvc0 0 xterm'] },
+    {
+      title: 'At a pseudo terminal, for any terminal program, with a log of all that is printed:',
+      lines: [`${serve} --pty /tmp/vm-console`, '--log /tmp/vm-console.log --log-size 10M'],
+    },
+    {
+      title: 'At a socket for several clients, and a serial port for the guest agent of QEMU:',
+      lines: [
+        `${serve} --unix /tmp/vm-console.sock`,
+        '--port org.qemu.guest_agent.0=unix:/tmp/qga.sock',
+      ],
+    },
+    {
+      title: 'A client for it, left by Ctrl-]:',
+      lines: ['socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:/tmp/vm-console.sock'],
+    },
+  ];
+}
+
 /** Examples of `vhost-user vsock-connect`. */
 export const CONNECT_EXAMPLES: readonly Example[] = [
   {
@@ -161,6 +192,7 @@ export const RUN_EXAMPLES: readonly Example[] = [
 export const PROGRAM_EXAMPLES: readonly Example[] = [
   { title: 'All about disks, with the QEMU command line:', lines: ['vhost-user blk --help'] },
   { title: 'All about shared folders:', lines: ['vhost-user fs --help'] },
+  { title: 'All about consoles and serial ports:', lines: ['vhost-user console --help'] },
   { title: 'All about sockets between guest and host:', lines: ['vhost-user vsock --help'] },
   { title: 'Completions in this shell:', lines: ['eval "$(vhost-user completion bash)"'] },
 ];
@@ -188,6 +220,11 @@ export function fsHelp(host: QemuHost): string {
 /** The end of the help text of `vhost-user rng`. */
 export function rngHelp(host: QemuHost): string {
   return examplesText(rngExamples(host), host.complete ? [] : FS_ELSEWHERE_NOTES);
+}
+
+/** The end of the help text of `vhost-user console`. */
+export function consoleHelp(host: QemuHost): string {
+  return examplesText(consoleExamples(host), CONSOLE_NOTES);
 }
 
 /** The end of the help text of `vhost-user vsock`. */

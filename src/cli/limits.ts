@@ -24,6 +24,8 @@ type Setting =
   | 'openFiles'
   | 'threadPool'
   | 'guestCid'
+  | 'clients'
+  | 'logKeep'
   | 'vsockPort'
   | 'tcpPort'
   | 'connections'
@@ -45,6 +47,8 @@ export const LIMITS: Readonly<Record<Setting, NumberRule>> = {
   openFiles: { min: 0, max: 1_073_741_824 },
   threadPool: { min: 0, max: 65_536 },
   guestCid: { min: 3, max: 0xffff_fffe }, // virtio 1.3, section 5.10.4: the others are reserved
+  clients: { min: 1, max: 1024 },
+  logKeep: { min: 0, max: 1000 },
   vsockPort: { min: 0, max: 0xffff_fffe }, // the number above stands for any port
   tcpPort: { min: 1, max: 65_535 },
   connections: { min: 1, max: 65_536 },

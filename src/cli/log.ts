@@ -61,6 +61,8 @@ export interface LogOptions {
   readonly format: LogFormat;
   /** Called once when the terminal or the reader is gone. */
   readonly onGone?: () => void;
+  /** The terminal may be raw, where a line feed alone leaves the cursor in its column. */
+  readonly rawTerminal?: boolean;
   /** Takes the bytes; stderr without it. */
   readonly sink?: (text: string) => void;
   readonly isTerminal?: boolean;
@@ -70,7 +72,9 @@ export interface LogOptions {
 /** Makes the log that the options ask for; JSON needs pino, which is loaded when it is needed. */
 export function createLog(options: LogOptions): Log {
   const isTerminal = options.isTerminal ?? process.stderr.isTTY;
-  const sink = options.sink ?? stderrSink(options.onGone ?? ((): void => undefined));
+  const plain = options.sink ?? stderrSink(options.onGone ?? ((): void => undefined));
+  const isRaw = isTerminal && options.rawTerminal === true;
+  const sink = isRaw ? (text: string) => plain(text.replaceAll('\n', '\r\n')) : plain;
   const format = options.format === 'auto' ? (isTerminal ? 'text' : 'json') : options.format;
   if (format === 'json') return new JsonLog(options.level, sink);
   const env = options.env ?? process.env;

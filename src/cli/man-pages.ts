@@ -9,15 +9,18 @@ import {
   PROGRAM_EXAMPLES,
   RUN_EXAMPLES,
   blkExamples,
+  consoleExamples,
   fsExamples,
   rngExamples,
   vsockExamples,
 } from './help.ts';
 import type { Example } from './help.ts';
 import {
+  CONSOLE_NOTES,
   ELSEWHERE_NOTES,
   FS_ELSEWHERE_NOTES,
   qemuBlkLines,
+  qemuConsoleLines,
   qemuFsLines,
   qemuHost,
   qemuRngLines,
@@ -84,6 +87,19 @@ const DEVICES: Readonly<Record<string, DeviceText>> = {
     examples: rngExamples(LINUX),
     macLines: qemuRngLines(MAC, '/tmp/rng.sock'),
     notes: FS_ELSEWHERE_NOTES,
+  },
+  console: {
+    about: 'a console and serial ports for virtual machines',
+    argument: '',
+    description: [
+      'One virtual machine after the other may attach, and a guest may reboot. The program stays',
+      'in the foreground. A terminal that it runs on is raw while a guest is there: every key is',
+      "the guest's, but for the one that leaves.",
+    ],
+    onHangUp: 'Open the log files anew, after another program has moved them away.',
+    examples: consoleExamples(LINUX),
+    macLines: qemuConsoleLines(MAC, { socketPath: '/tmp/console.sock', queueCount: 4 }),
+    notes: CONSOLE_NOTES,
   },
   vsock: {
     about: 'sockets between virtual machines and this host',

@@ -9,6 +9,7 @@
 import { Command } from 'commander';
 import { addBlkCommand } from './commands/blk.ts';
 import { addCompletionCommand } from './commands/completion.ts';
+import { addConsoleCommand } from './commands/console.ts';
 import { addDescriptionCommand } from './commands/description.ts';
 import { addFsCommand } from './commands/fs.ts';
 import { addManCommand } from './commands/man.ts';
@@ -40,6 +41,7 @@ export function buildProgram(): Command {
   addFsCommand(program);
   addVsockCommand(program);
   addRngCommand(program);
+  addConsoleCommand(program);
   addRunCommand(program);
   program.commandsGroup('For your programs:');
   addVsockConnectCommand(program);
@@ -60,6 +62,7 @@ export async function addExamples(program: Command): Promise<void> {
     examplesText,
     fsHelp,
     rngHelp,
+    consoleHelp,
     vsockHelp,
   } = await import('./help.ts');
   const { qemuHost } = await import('./qemu.ts');
@@ -71,6 +74,7 @@ export async function addExamples(program: Command): Promise<void> {
     fs: fsHelp(qemuHost(os, arch)),
     vsock: vsockHelp(qemuHost(os, arch)),
     rng: rngHelp(qemuHost(os, arch)),
+    console: consoleHelp(qemuHost(os, arch)),
     run: examplesText(RUN_EXAMPLES),
     'vsock-connect': examplesText(CONNECT_EXAMPLES),
   };

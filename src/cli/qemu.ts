@@ -32,6 +32,13 @@ export interface FsAttachment {
   readonly requestQueueCount: number;
 }
 
+/** What the command line of a console depends on. */
+export interface ConsoleAttachment {
+  readonly socketPath: string;
+  /** Two for each port, and two more. */
+  readonly queueCount: number;
+}
+
 /** What the command line of a vsock depends on. */
 export interface VsockAttachment {
   readonly socketPath: string;
@@ -53,6 +60,16 @@ export const ELSEWHERE_NOTES: readonly string[] = [
   'Its vhost-user-blk device is for Linux only. The generic device vhost-user-test-device-pci, ' +
     'which QEMU has from 10.2 on, takes its place: virtio-id=2 is a disk, num_vqs is what ' +
     '--num-queues says.',
+];
+
+/** What to say of consoles, on every host. */
+export const CONSOLE_NOTES: readonly string[] = [
+  'QEMU has no vhost-user console of its own: its generic device vhost-user-test-device-pci takes ' +
+    'the place, which it has from 10.2 on. virtio-id=3 is a console, num_vqs is 4 and 2 more for ' +
+    'each further port.',
+  'Packages of QEMU for macOS and the BSDs leave vhost-user out: build QEMU 10.2 with ' +
+    "'./configure --enable-vhost-user'. (QEMU 11.0 and 11.1 start no vhost-user device " +
+    'without eventfd.)',
 ];
 
 /** The same for file systems and vsock, whose devices QEMU has on every host. */
@@ -98,6 +115,13 @@ export function qemuFsLines(host: QemuHost, folder: FsAttachment): string[] {
   const more = queues > 1 ? `,num-request-queues=${queues}` : '';
   const device = `vhost-user-fs-pci,chardev=fs,tag=${inOption(tag)},queue-size=1024${more}`;
   return qemuLines(host, 'fs', socketPath, device);
+}
+
+/** The same for a console. */
+export function qemuConsoleLines(host: QemuHost, console: ConsoleAttachment): string[] {
+  const { socketPath, queueCount } = console;
+  const device = `vhost-user-test-device-pci,chardev=console,virtio-id=3,num_vqs=${queueCount},config_size=12`;
+  return qemuLines(host, 'console', socketPath, device);
 }
 
 /** The same for a vsock; the guest's CID is the back-end's to say. */

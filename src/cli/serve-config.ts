@@ -8,6 +8,7 @@ import type { LogLevel } from '../backend/index.ts';
 import type { Config } from './config.ts';
 import type { LogFormat } from './options.ts';
 import { blkEntry } from './serve-blk.ts';
+import { consoleEntry } from './serve-console.ts';
 import { fsEntry } from './serve-fs.ts';
 import { rngEntry } from './serve-rng.ts';
 import { vsockEntry } from './serve-vsock.ts';
@@ -32,7 +33,10 @@ export async function serveConfig(
         return vsockEntry(device.name, device.choices, address, network);
       case 'rng':
         return rngEntry(device.name, device.choices, address);
+      case 'console':
+        return consoleEntry(device.name, device.choices, address);
     }
   });
-  return await serve(entries, openLog(log.level, log.format));
+  const ownsTerminal = entries.some((entry) => entry.ownsTerminal === true);
+  return await serve(entries, openLog(log.level, log.format, ownsTerminal));
 }

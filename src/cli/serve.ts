@@ -23,6 +23,8 @@ import { traceMessages } from './trace.ts';
 export interface ServableDevice extends Device {
   /** Returns the size in bytes that the guest now sees. */
   resize?(): number;
+  /** Opens files anew that another program may have moved away. */
+  reopenLogs?(): void;
 }
 
 /** A device to be served. */
@@ -32,8 +34,10 @@ export interface ServeEntry {
   readonly address: BackendAddress;
   /** What it serves, for the line that says that it listens. */
   describe(): string;
-  /** Opens the device; errors are for people. */
-  open(): Promise<ServableDevice>;
+  /** Opens the device; errors are for people. It may ask for the end of the program by `end`. */
+  open(end: () => void): Promise<ServableDevice>;
+  /** It uses the terminal that this program is on, so there is no status line. */
+  readonly ownsTerminal?: boolean;
   /** Lines for the log before it is opened. */
   readonly remarks?: readonly Remark[];
   /** How to attach it, for people on a terminal. */
@@ -53,14 +57,14 @@ const CLOSE_LIMIT_MS = 2000;
 const REFUSED_LINES_MAX = 20;
 
 /** The log of a serving command; it ends the program when its terminal is gone. */
-export function openLog(level: LogLevel, format: LogFormat): Log {
+export function openLog(level: LogLevel, format: LogFormat, rawTerminal: boolean = false): Log {
   // Asked now: once the terminal is gone, nothing tells that there was one.
   const onTerminal = process.stderr.isTTY;
   const onGone = (): void => {
     // A terminal that was closed leaves nobody who could end the program by Ctrl-C.
     if (onTerminal) process.kill(process.pid, 'SIGTERM');
   };
-  return createLog({ level, format, onGone });
+  return createLog({ level, format, onGone, rawTerminal });
 }
 
 /** Serves and returns the exit code. @throws VhostUserError when a device cannot be started. */
@@ -80,11 +84,13 @@ class Served implements StatusSource {
   failed = false;
   readonly #entry: ServeEntry;
   readonly #log: Log;
+  readonly #end: () => void;
 
-  constructor(entry: ServeEntry, log: Log) {
+  constructor(entry: ServeEntry, log: Log, end: () => void) {
     this.name = entry.name;
     this.#entry = entry;
     this.#log = log;
+    this.#end = end;
     const { address } = entry;
     this.address = address.kind === 'fd' ? `fd ${address.fd}` : address.path;
   }
@@ -105,7 +111,7 @@ class Served implements StatusSource {
   /** Opens the device and meets the front-end. */
   async start(): Promise<void> {
     for (const { level, text } of this.#entry.remarks ?? []) this.#say(level, text, 'remark');
-    this.device = await this.#entry.open();
+    this.device = await this.#entry.open(this.#end);
     const { address } = this.#entry;
     if (address.kind === 'connect') {
       this.#say('info', `connecting to ${address.path}${this.#served()}`, 'connecting');
@@ -116,7 +122,9 @@ class Served implements StatusSource {
     this.#say('debug', `the threads wait by ${this.backend.io}`, 'ready');
   }
 
-  resize(): void {
+  /** Looks again at what it serves. */
+  look(): void {
+    this.device?.reopenLogs?.();
     if (this.device?.resize === undefined) return;
     try {
       const bytes = this.device.resize();
@@ -206,7 +214,7 @@ class Server {
   constructor(entries: readonly ServeEntry[], log: Log) {
     this.#entries = entries;
     this.#log = log;
-    this.#served = entries.map((entry) => new Served(entry, log));
+    this.#served = entries.map((entry) => new Served(entry, log, () => this.end()));
     this.#whenStopped = new Promise((resolve) => {
       this.#stop = resolve;
     });
@@ -243,7 +251,7 @@ class Server {
       this.#log.write('info', `${signal}: ending`, { event: 'ending', signal });
       this.end();
     };
-    const look = (): void => this.#served.forEach((served) => served.resize());
+    const look = (): void => this.#served.forEach((served) => served.look());
     // Closing removes a socket before it waits for anything: even a program that fails leaves none.
     const abandon = (): void => {
       for (const { backend } of this.#served) void backend?.close();
@@ -271,6 +279,7 @@ class Server {
   #showStatus(): (() => void) | null {
     const { TERM, NO_COLOR } = process.env;
     const log = this.#log;
+    if (this.#entries.some((entry) => entry.ownsTerminal === true)) return null;
     if (!log.onTerminal || TERM === 'dumb' || !log.shows('info')) return null;
     const columns = (): number => process.stderr.columns || 80;
     const colours = NO_COLOR === undefined || NO_COLOR === '';

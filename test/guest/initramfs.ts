@@ -24,7 +24,7 @@ import { basename, dirname, join } from 'node:path';
 import type { Peers } from '../peers/setup.ts';
 
 const MODULES = [
-  ...['virtio_pci', 'virtio_blk', 'virtiofs', 'virtio_net', 'virtio_rng'],
+  ...['virtio_pci', 'virtio_blk', 'virtiofs', 'virtio_net', 'virtio_rng', 'virtio_console'],
   ...['vmw_vsock_virtio_transport', 'vsock_diag'],
 ];
 const CPIO_MAGIC = '070701'; // the "new ASCII" format, the only one the kernel knows

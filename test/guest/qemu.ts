@@ -13,6 +13,8 @@ import { ROOT_SERIAL, writeInitramfs } from './initramfs.ts';
 const DEFAULTS = { memoryMb: 512, cpus: 2, queues: 2, timeoutMs: 150_000 } as const;
 const VIRTIO_ID_BLOCK = 2;
 const BLK_CONFIG_BYTES = 60; // struct virtio_blk_config up to and with secure erase
+const VIRTIO_ID_CONSOLE = 3;
+const CONSOLE_CONFIG_BYTES = 12; // struct virtio_console_config
 const QUEUE_SIZE = 256;
 
 /** One vhost-user block device of the guest: /dev/vda, /dev/vdb and so on, in their order. */
@@ -61,6 +63,16 @@ export interface GuestCable {
   readonly end: 'makes' | 'joins';
 }
 
+/** A console device: /dev/hvc0 and so on. */
+export interface GuestConsole {
+  /** The back-end's socket; in /tmp for QEMU 11. */
+  readonly socketPath: string;
+  /** Queues of the device: two for each port, and two more. */
+  readonly queues: number;
+  /** QEMU makes the socket and waits for the back-end, which may go and come again. */
+  readonly listen?: boolean;
+}
+
 /** A guest and what it is to do. */
 export interface GuestOptions {
   readonly peers: Peers;
@@ -76,6 +88,7 @@ export interface GuestOptions {
   readonly programs?: ReadonlyMap<string, string>;
   /** The guest has busybox and `programs` alone, and is up sooner. */
   readonly bare?: boolean;
+  readonly console?: GuestConsole;
   /** The script runs in a whole Debian, read-only but for /tmp, with compiler, git and so on. */
   readonly tools?: boolean;
   /** A reboot boots the guest again, and the script runs again. Default: it ends the guest. */
@@ -168,6 +181,7 @@ function guestCommand(options: GuestOptions): readonly string[] {
     ...(options.rngs ?? []).flatMap(rngOptions),
     ...(options.vsock === undefined ? [] : vsockOptions(options.vsock)),
     ...(options.cable === undefined ? [] : cableOptions(options.cable)),
+    ...(options.console === undefined ? [] : consoleOptions(options.console)),
     ...(options.tools === true ? rootOptions(options.qemu) : []),
   ];
 }
@@ -215,6 +229,20 @@ function cableOptions({ socketPath, end }: GuestCable): readonly string[] {
   const netdev = `stream,id=n0,server=${server},addr.type=unix,addr.path=${socketPath}`;
   const mac = end === 'makes' ? '52:54:00:00:00:01' : '52:54:00:00:00:02';
   return ['-netdev', netdev, '-device', `virtio-net-pci,netdev=n0,mac=${mac}`];
+}
+
+/** QEMU has no vhost-user console of its own. */
+function consoleOptions(device: GuestConsole): readonly string[] {
+  const listen = device.listen === true ? ',server=on,wait=on' : '';
+  const properties = [
+    `virtio-id=${VIRTIO_ID_CONSOLE}`,
+    `num_vqs=${device.queues}`,
+    `config_size=${CONSOLE_CONFIG_BYTES}`,
+  ].join(',');
+  return [
+    ...['-chardev', `socket,id=console,path=${device.socketPath}${listen}`],
+    ...['-device', `vhost-user-test-device-pci,chardev=console,${properties}`],
+  ];
 }
 
 function diskOptions(disk: GuestDisk, index: number): readonly string[] {

@@ -123,6 +123,22 @@ export async function startRngServer(options: RngServerOptions): Promise<TestPro
   return startServer(command, options, options.socketPath);
 }
 
+/**
+ * Starts `vhost-user console`; returns when its socket is there, if it is to make one, and not to
+ * connect to one.
+ */
+export function startConsoleServer(
+  socketPath: string,
+  host: 'native' | 'posix',
+  options: readonly string[],
+): Promise<TestProgram> {
+  const connects = options.includes('--connect');
+  const main = join(BUILD, 'src/cli/main.js');
+  const command = [process.execPath, '--enable-source-maps', main, 'console', ...options];
+  command.push('--socket-path', socketPath);
+  return startServer(command, { host }, connects ? undefined : socketPath);
+}
+
 async function startServer(
   command: readonly string[],
   options: Pick<BlkServerOptions, 'host' | 'logFile'>,
