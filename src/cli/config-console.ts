@@ -93,10 +93,7 @@ export const CONSOLE: z.ZodObject<{ type: z.ZodLiteral<'console'> }> = z.strictO
   name: NAME,
   ...PORT,
   'port-name': checkedText(portNameFault),
-  escape: readable(
-    (value) => (parseEscape(value) === undefined ? null : true),
-    ESCAPE_RULE,
-  ).optional(),
+  escape: readable(parseEscape, ESCAPE_RULE).optional(),
   ports: z
     .array(
       z.strictObject({
@@ -120,7 +117,7 @@ export function consoleChoices(device: ConsoleInput, folder: string): ConsoleCho
   const choices: ConsoleChoices = {
     ...portChoices(device),
     portName: device['port-name'],
-    escape: escape === undefined ? undefined : parseEscape(escape),
+    escape: escape === undefined ? undefined : (parseEscape(escape) ?? undefined),
     ports: ports?.map((port) => ({
       ...portChoices(port),
       name: port.name,

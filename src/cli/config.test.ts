@@ -173,8 +173,40 @@ devices:
   ]);
 });
 
+test('every setting of a console reaches its device', () => {
+  const source = `
+devices:
+  - {type: console, stdio: true, escape: '^A', size: 120x40, log: a.log, log-size: 10M, log-keep: 2,
+     unattended: wait, backlog: 8K, port-name: main, queue-size: 64, resize-order: columns, fd: 5,
+     ports: [{name: a, tcp: 4000, max-clients: 2}, {name: b, console: true, pty: b.pty},
+             {name: c, unix: c.sock, unix-mode: '600', unix-group: '7', size: 1x1}, {name: d}]}
+  - {type: console, pty: true, escape: none, fd: 6}
+`;
+  const devices = parseConfig(source, '/etc/vm.yaml').devices.map((device) => {
+    assert.ok(device.type === 'console');
+    return JSON.parse(JSON.stringify(device.choices)) as object;
+  });
+  assert.deepEqual(devices, [
+    {
+      ...{ stdio: true, escape: 1, size: { columns: 120, rows: 40 }, log: '/etc/a.log' },
+      ...{ logSize: 10 * 2 ** 20, logKeep: 2, unattended: 'wait', backlog: 8192 },
+      ...{ portName: 'main', queueSize: 64, resizeOrder: 'columns' },
+      ports: [
+        { name: 'a', tcp: { kind: 'tcp', port: 4000 }, maxClients: 2 },
+        { name: 'b', console: true, pty: '/etc/b.pty' },
+        {
+          ...{ name: 'c', unix: '/etc/c.sock', unixMode: 0o600, unixGroup: '7' },
+          size: { columns: 1, rows: 1 },
+        },
+        { name: 'd' },
+      ],
+    },
+    { pty: true, escape: -1 },
+  ]);
+});
+
 test('the settings of a device are the options of its command', () => {
-  const notOptions = ['type', 'name', 'image', 'activation'];
+  const notOptions = ['type', 'name', 'image', 'activation', 'ports'];
   // The last ones do nothing here: they are taken on a command line that was made for virtiofsd.
   const notSettings = [
     ...['--blk-file', '--print-capabilities', '--log-level', '--log-format'],
@@ -183,8 +215,10 @@ test('the settings of a device are the options of its command', () => {
     // Several guests are several devices in a file.
     ...['--vm', '--config', '--socket'],
     ...['--rng-source', '--socket-count'],
+    // Further ports are a list in a file.
+    ...['--port', '--console'],
   ];
-  for (const type of ['blk', 'fs', 'vsock', 'rng']) {
+  for (const type of ['blk', 'fs', 'vsock', 'rng', 'console']) {
     const command = buildProgram().commands.find((each) => each.name() === type);
     const options = (command?.options ?? [])
       .map((option) => option.long ?? '')
@@ -245,11 +279,32 @@ test('a fault is named by file, line and column, by its place, and by what would
     ],
     [
       'devices:\n  - type: floppy\n',
-      'vm.yaml:2:11: devices[0].type: must be one of blk, fs, vsock, rng, not "floppy"',
+      'vm.yaml:2:11: devices[0].type: must be one of blk, fs, vsock, rng, console, not "floppy"',
     ],
     [
       'devices:\n  - image: a.img\n',
-      'vm.yaml:2:5: devices[0].type: must be one of blk, fs, vsock, rng',
+      'vm.yaml:2:5: devices[0].type: must be one of blk, fs, vsock, rng, console',
+    ],
+    [
+      'devices:\n  - {type: console, fd: 3}\n',
+      'vm.yaml:2:5: devices[0]: needs one of stdio, pty, unix, tcp and log, and there is none',
+    ],
+    [
+      'devices:\n  - {type: console, fd: 3, pty: true, unix: a, log-size: 1M}\n',
+      'vm.yaml:2:39: devices[0].unix: cannot be together with pty: a port has one other end\n' +
+        'vm.yaml:2:48: devices[0].log-size: needs log, the file that is rotated',
+    ],
+    [
+      'devices:\n  - {type: console, fd: 3, stdio: true}\n  - {type: console, fd: 4, stdio: true}\n',
+      'vm.yaml:3:28: devices[1].stdio: devices[0] has standard input and output already',
+    ],
+    [
+      'devices:\n  - {type: console, fd: 3, tcp: ":1", escape: x, ports: [{name: a/b}]}\n',
+      'vm.yaml:2:33: devices[0].tcp: must be a port such as 4000, or an address such as ' +
+        '127.0.0.1:4000, not ":1"\n' +
+        'vm.yaml:2:47: devices[0].escape: must be a control key such as \'^]\', or none, not "x"\n' +
+        'vm.yaml:2:65: devices[0].ports[0].name: must be a name of up to 63 bytes without a ' +
+        'slash, not "a/b"',
     ],
     ['devices:\n  - 5\n', 'vm.yaml:2:5: devices[0]: must be a map of settings'],
     ['devices: []\n', 'vm.yaml:1:10: devices: must have at least one device'],
@@ -351,7 +406,9 @@ test('a fault is named by file, line and column, by its place, and by what would
       'vm.yaml:7:5: devices[1].socket-path: devices[0] has the same',
     ],
   ];
-  for (const [source, fault] of cases) assert.deepEqual(faultsOf(source), [fault], source);
+  for (const [source, fault] of cases) {
+    assert.deepEqual(faultsOf(source), fault.split('\n'), source);
+  }
 });
 
 test('faults of the syntax have their place, and all are named at once', () => {

@@ -22,7 +22,7 @@ const GROUP_MODE = 0o660;
 export const UNATTENDED: readonly ['keep', 'wait', 'discard'] = ['keep', 'wait', 'discard'];
 
 /** What `--resize-order` allows. */
-export const RESIZE_ORDERS: readonly ['linux', 'spec'] = ['linux', 'spec'];
+export const RESIZE_ORDERS: readonly ['rows', 'columns'] = ['rows', 'columns'];
 
 /** The other end of a port, as it is asked for. */
 export type EndChoice =
@@ -65,14 +65,14 @@ export interface NamedPortChoices extends PortChoices {
 export interface ConsoleChoices extends PortChoices {
   readonly portName?: string | undefined;
   readonly ports?: readonly NamedPortChoices[] | undefined;
-  /** The byte that leaves the terminal; null: none. */
-  readonly escape?: number | null | undefined;
+  /** The byte that leaves the terminal; {@link NO_ESCAPE}: none. */
+  readonly escape?: number | undefined;
   readonly queueSize?: number | undefined;
   readonly resizeOrder?: ResizeOrder | undefined;
 }
 
 /** Makes the end that is this process's own input and output. */
-export type StdioEnd = (escape: number | null | undefined) => EndOptions;
+export type StdioEnd = (escape: number | undefined) => EndOptions;
 
 /** Keys of {@link PortChoices} of which one says where the other end is. */
 export const END_KEYS: readonly ['stdio', 'pty', 'unix', 'tcp'] = ['stdio', 'pty', 'unix', 'tcp'];
@@ -87,11 +87,14 @@ export function parseConsoleSize(text: string): Size | null {
 /** What a size has to look like. */
 export const CONSOLE_SIZE_RULE = 'columns and rows such as 120x40';
 
-/** The byte that a text such as `^]` means; null for `none`, undefined when it is no key. */
-export function parseEscape(text: string): number | null | undefined {
-  if (text === 'none') return null;
+/** In the place of a byte: no key leaves. (To the command line's library null is no value.) */
+export const NO_ESCAPE = -1;
+
+/** The byte that a text such as `^]` means, or {@link NO_ESCAPE}; null when it is no key. */
+export function parseEscape(text: string): number | null {
+  if (text === 'none') return NO_ESCAPE;
   const [, key] = /^\^([@-_a-z])$/.exec(text) ?? [];
-  return key === undefined ? undefined : key.toUpperCase().charCodeAt(0) & 0x1f;
+  return key === undefined ? null : key.toUpperCase().charCodeAt(0) & 0x1f;
 }
 
 /** What an escape key has to look like. */

@@ -29,7 +29,10 @@ function readPage(name: string): string {
 test('the pages in man/ are what the command line says', () => {
   assert.deepEqual(
     [...pages.keys()],
-    ['vhost-user.1', ...['blk', 'fs', 'rng', 'vsock'].map((name) => `vhost-user-${name}.1`)],
+    [
+      'vhost-user.1',
+      ...['blk', 'fs', 'rng', 'console', 'vsock'].map((name) => `vhost-user-${name}.1`),
+    ],
   );
   for (const [name, text] of pages) {
     assert.equal(readPage(name), text, `${name} is old: vhost-user man --dir man`);

@@ -11,7 +11,7 @@ import { openConsole } from '../devices/console/index.ts';
 import type { ConsoleDevice, EndOptions } from '../devices/console/index.ts';
 import { fdKind, host } from '../sys/index.ts';
 import type { ConsoleCommandOptions } from './commands/console.ts';
-import { consoleOptions, usesStdio } from './console-settings.ts';
+import { NO_ESCAPE, consoleOptions, usesStdio } from './console-settings.ts';
 import type { ConsoleChoices } from './console-settings.ts';
 import { counted, oneLine } from './format.ts';
 import { qemuConsoleLines, qemuHost } from './qemu.ts';
@@ -59,11 +59,11 @@ export function consoleEntry(
 }
 
 /** This process's own input and output, whatever they are. */
-function stdioEnd(escape: number | null | undefined): EndOptions {
+function stdioEnd(escape: number | undefined): EndOptions {
   const { stdin } = process;
   const output = outputStream();
   if (!stdin.isTTY) return { kind: 'streams', input: stdin, output };
-  const key = escape === undefined ? {} : { escape };
+  const key = escape === undefined ? {} : { escape: escape === NO_ESCAPE ? null : escape };
   return { kind: 'terminal', input: stdin, output, fd: STDIN_FD, ...key };
 }
 

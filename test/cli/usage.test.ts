@@ -46,6 +46,7 @@ test('the help of the program and of each command is printed with exit code 0', 
     ['blk', '--help'],
     ['fs', '--help'],
     ['vsock', '--help'],
+    ['console', '--help'],
     ['vsock-connect', '--help'],
     ['fs', '-o', 'source=/srv', '-h'],
     ['run', '-h'],
@@ -62,6 +63,7 @@ test('the options of a device are in groups', async () => {
   for (const [device, ...groups] of [
     ['blk', 'Image:', 'Queues and threads:', 'Log:', 'Information:'],
     ['fs', 'Caches of the guest:', 'Owners:', 'Extended attributes:', 'Log:', 'Information:'],
+    ['console', 'Output:', 'Further ports and queues:', 'Log:', 'Information:'],
     ['vsock', 'Guest:', 'This host:', 'Several guests in one process:', 'Log:', 'Information:'],
     ['rng', 'Bytes:', 'Log:', 'Information:'],
   ] as const) {
@@ -77,14 +79,14 @@ test('the options of a device are in groups', async () => {
 test('every example of a help text is a command of this program or of QEMU', async () => {
   for (const command of [
     ['--help'],
-    ...['blk', 'fs', 'vsock', 'rng', 'run'].map((name) => [name, '--help']),
+    ...['blk', 'fs', 'vsock', 'rng', 'console', 'run'].map((name) => [name, '--help']),
   ]) {
     const { stdout } = await runProgram(command);
     const examples = examplesOf(stdout);
     assert.ok(examples.length >= 2, stdout);
     for (const example of examples) {
       execFileSync('/bin/sh', ['-n', '-c', example]);
-      const tools = 'truncate|qemu-img|qemu-system-\\w+|printf|mkdir|mount|ssh|head';
+      const tools = 'truncate|qemu-img|qemu-system-\\w+|printf|mkdir|mount|ssh|head|setsid|socat';
       const known = new RegExp(`^(${tools}|(eval "\\$\\()?vhost-user) `);
       assert.match(example, known);
     }
@@ -126,6 +128,7 @@ test('capabilities are printed whatever else is on the command line', async () =
     [['fs', '--print-capabilities'], fs],
     [['rng', '--print-capabilities', '-c', '0'], '{"type":"rng","features":[]}\n'],
     [['fs', '-o', 'bogus', '--print-capabilities', '--security-label'], fs],
+    [['console', '--print-capabilities', '--tcp', 'x'], '{"type":"console","features":[]}\n'],
     [['vsock', '--vm', 'bogus', '--print-capabilities'], '{"type":"vsock","features":[]}\n'],
   ];
   for (const [args, expected] of cases) {
@@ -139,6 +142,7 @@ test('under the name of a device it is the command of that name', async () => {
     ['vhost-user-blk', /"type":"block"/, /which image\?/],
     ['vhost-user-fs', /"type":"fs"/, /which folder\?/],
     ['virtiofsd', /"type":"fs"/, /which folder\?/],
+    ['vhost-user-console', /"type":"console"/, /where to meet the front-end\?/],
     ['vhost-user-vsock', /"type":"vsock"/, /how do guest and host reach each other\?/],
     ['vhost-device-vsock', /"type":"vsock"/, /how do guest and host reach each other\?/],
     ['vhost-user-rng', /"type":"rng"/, /where to meet the front-end\?/],
@@ -212,6 +216,17 @@ test('wrong usage exits with 2 and a text that says what to do', async () => {
     [['rng', '-c', '2'], /--socket-count needs --socket-path/],
     [['run'], /which configuration file\?/],
     [['completion', 'csh'], /Allowed choices are bash, zsh, fish/],
+    [['console', '--pty', '--unix', 'a'], /--unix cannot be together with pty: a port has one/],
+    [
+      ['console', '--tcp', 'x'],
+      /A port such as 4000, or an address such as 127\.0\.0\.1:4000 is needed/,
+    ],
+    [['console', '--size', '80'], /Columns and rows such as 120x40 is needed/],
+    [['console', '--escape', 'q'], /A control key such as '\^\]', or none is needed/],
+    [['console', '--port', 'x'], /NAME=END, where END is pty, pty:LINK, unix:PATH, tcp:PORT/],
+    [['console', '--port', 'a/b=pty'], /NAME=END/],
+    [['console', '--log-size', '1M'], /--log-size needs log, the file that is rotated/],
+    [['console', '--port', 'a=pty', '--port', 'a=pty'], /port a another port has the name a/],
     [['vsock', '--socket', 's'], /Give --uds-path PATH .* or ports by --forward guest:PORT=tcp/],
     [['vsock', '--uds-path', 'a'], /Give --socket-path PATH or --fd N, or start this program by/],
     [['vsock', '--uds-path', 'a', '--socket', 'a'], /--uds-path is the socket for the front-end/],
@@ -321,7 +336,7 @@ test('the description file names a program by its whole path', async () => {
 });
 
 test('the files in share/ are what the program prints, and takes', async () => {
-  for (const device of ['blk', 'fs', 'vsock', 'rng']) {
+  for (const device of ['blk', 'console', 'fs', 'vsock', 'rng']) {
     const binary = `/usr/bin/vhost-user-${device}`;
     const { stdout } = await runProgram(['description', device, '--binary', binary]);
     assert.equal(stdout, readText(`share/qemu/vhost-user/50-vhost-user-${device}.json`));
@@ -363,6 +378,7 @@ test('scripts and manual pages are printed', async () => {
   assert.equal(all.code, 0);
   assert.deepEqual(readdirSync(join(folder, 'man')).toSorted(), [
     'vhost-user-blk.1',
+    'vhost-user-console.1',
     'vhost-user-fs.1',
     'vhost-user-rng.1',
     'vhost-user-vsock.1',

@@ -74,11 +74,7 @@ function addEndOptions(command: Command): void {
     )
     .addOption(
       new Option('--escape <KEY>', "the key that leaves this terminal (default: '^]')").argParser(
-        (text) => {
-          const key = parseEscape(text);
-          if (key === undefined) throw new InvalidArgumentError(`${said(ESCAPE_RULE)} is needed.`);
-          return key;
-        },
+        readBy(parseEscape, ESCAPE_RULE),
       ),
     )
     .addOption(
@@ -157,7 +153,8 @@ function addPortOptions(command: Command): void {
     .addOption(
       new Option(
         '--resize-order <ORDER>',
-        "a new size as Linux's driver reads it, or as the specification has it (default: linux)",
+        'what a message of a new size begins with: columns by the specification, rows for most ' +
+          'releases of Linux (default: rows)',
       ).choices(RESIZE_ORDERS),
     );
 }

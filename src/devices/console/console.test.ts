@@ -419,7 +419,7 @@ describe('ports of a console', () => {
 
   it('have columns first in a message where the specification is to be followed', async () => {
     const size = { columns: 100, rows: 30 };
-    await withConsole({ end: new TestEnd(), size, resizeOrder: 'spec' }, async ({ connect }) => {
+    await withConsole({ end: new TestEnd(), size, resizeOrder: 'columns' }, async ({ connect }) => {
       const port = await (await connect({ rowsFirst: false })).port(0);
       await until('the message', () => port.columns === 100 && port.rows === 30);
     });

@@ -197,7 +197,7 @@ export class ControlPlane {
 
   #resize(id: number, port: ConsolePort): number {
     const length = this.#header(id, VIRTIO_CONSOLE.RESIZE, 0);
-    const rowsFirst = this.#resizeOrder === 'linux';
+    const rowsFirst = this.#resizeOrder === 'rows';
     this.#view.setUint16(length, rowsFirst ? port.rows : port.columns, true);
     this.#view.setUint16(length + 2, rowsFirst ? port.columns : port.rows, true);
     return length + RESIZE_BYTES;

@@ -14,17 +14,18 @@ export interface ConsoleOptions extends PortOptions {
   readonly ports?: readonly NamedPortOptions[];
   /** The largest ring that a front-end may set up: a power of two. Default: 256. */
   readonly queueSize?: number;
-  /** See {@link ResizeOrder}. Default: linux. */
+  /** See {@link ResizeOrder}. Default: rows. */
   readonly resizeOrder?: ResizeOrder;
   /** Somebody has pressed the escape key of a terminal, or the terminal is gone. */
   readonly onLeave?: () => void;
 }
 
 /**
- * How a new size is put into a control message. The specification has columns first (section
- * 5.3.6.2). Linux's driver has read rows first since it was written, and so it is by default.
+ * What comes first in the control message of a new size. The specification has columns first
+ * (section 5.3.6.2). Linux's driver has read rows first since it was written, but for some releases
+ * of 2025, and stable series that took over that change and not its revert, such as 6.1.
  */
-export type ResizeOrder = 'linux' | 'spec';
+export type ResizeOrder = 'rows' | 'columns';
 
 /** One port. */
 export interface PortOptions {
@@ -156,7 +157,7 @@ export function consoleSettings(options: ConsoleOptions): ConsoleSettings {
   return {
     ports,
     queueSize,
-    resizeOrder: options.resizeOrder ?? 'linux',
+    resizeOrder: options.resizeOrder ?? 'rows',
     onLeave: options.onLeave ?? ((): void => undefined),
   };
 }
