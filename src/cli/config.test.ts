@@ -295,14 +295,16 @@ test('a fault is named by file, line and column, by its place, and by what would
         'vm.yaml:2:48: devices[0].log-size: needs log, the file that is rotated',
     ],
     [
-      'devices:\n  - {type: console, fd: 3, stdio: true}\n  - {type: console, fd: 4, stdio: true}\n',
+      'devices:\n  - {type: console, fd: 3, stdio: true}\n' +
+        '  - {type: console, fd: 4, stdio: true}\n',
       'vm.yaml:3:28: devices[1].stdio: devices[0] has standard input and output already',
     ],
     [
       'devices:\n  - {type: console, fd: 3, tcp: ":1", escape: x, ports: [{name: a/b}]}\n',
       'vm.yaml:2:33: devices[0].tcp: must be a port such as 4000, or an address such as ' +
         '127.0.0.1:4000, not ":1"\n' +
-        'vm.yaml:2:47: devices[0].escape: must be a control key such as \'^]\', or none, not "x"\n' +
+        "vm.yaml:2:47: devices[0].escape: must be a control key such as '^]', or none, " +
+        'not "x"\n' +
         'vm.yaml:2:65: devices[0].ports[0].name: must be a name of up to 63 bytes without a ' +
         'slash, not "a/b"',
     ],

@@ -64,9 +64,9 @@ export const ELSEWHERE_NOTES: readonly string[] = [
 
 /** What to say of consoles, on every host. */
 export const CONSOLE_NOTES: readonly string[] = [
-  'QEMU has no vhost-user console of its own: its generic device vhost-user-test-device-pci takes ' +
-    'the place, which it has from 10.2 on. virtio-id=3 is a console, num_vqs is 4 and 2 more for ' +
-    'each further port.',
+  'QEMU has no vhost-user console of its own: its generic device vhost-user-test-device-pci, ' +
+    'which it has from 10.2 on, takes the place. virtio-id=3 is a console, num_vqs is 4 and 2 ' +
+    'more for each further port.',
   'Packages of QEMU for macOS and the BSDs leave vhost-user out: build QEMU 10.2 with ' +
     "'./configure --enable-vhost-user'. (QEMU 11.0 and 11.1 start no vhost-user device " +
     'without eventfd.)',
@@ -120,7 +120,8 @@ export function qemuFsLines(host: QemuHost, folder: FsAttachment): string[] {
 /** The same for a console. */
 export function qemuConsoleLines(host: QemuHost, console: ConsoleAttachment): string[] {
   const { socketPath, queueCount } = console;
-  const device = `vhost-user-test-device-pci,chardev=console,virtio-id=3,num_vqs=${queueCount},config_size=12`;
+  const properties = `virtio-id=3,num_vqs=${queueCount},config_size=12`;
+  const device = `vhost-user-test-device-pci,chardev=console,${properties}`;
   return qemuLines(host, 'console', socketPath, device);
 }
 

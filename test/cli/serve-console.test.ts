@@ -5,7 +5,7 @@
  * @module
  */
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
@@ -24,6 +24,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ReadStream } from 'node:tty';
 import { after, before, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { ConsoleClient } from '../../src/frontend/index.ts';
 import type { ConsoleClientPort } from '../../src/frontend/index.ts';
 import { O, openPty } from '../../src/sys/index.ts';
@@ -121,6 +122,13 @@ test('pipes carry a megabyte each way, and a reader that stops stops the guest a
   }
 });
 
+/** `setsid -c` gives a program a terminal of its own, where there is one of util-linux. */
+function isMissing(t: TestContext): boolean {
+  const missing = !/util-linux/.test(String(spawnSync('setsid', ['--version']).stdout));
+  if (missing) t.skip("util-linux's setsid is not installed");
+  return missing;
+}
+
 /** A program on a terminal that we hold the other side of. */
 async function onTerminal(
   args: readonly string[],
@@ -163,7 +171,7 @@ async function onTerminal(
 }
 
 test("on a terminal every key is the guest's but one, and the terminal is as before", async (t) => {
-  if (process.platform !== 'linux') return t.skip('setsid -c is of util-linux');
+  if (isMissing(t)) return;
   const path = newPath();
   await onTerminal(['console', '--socket-path', path], async ({ master, shown, mode, ended }) => {
     await until('the socket', () => shown().includes('Attach it to a guest:'));
@@ -198,7 +206,7 @@ for (const [what, end] of [
   ['SIGINT', (pid: number) => process.kill(pid, 'SIGINT')],
 ] as const) {
   test(`on a terminal it leaves that as it was when it ends by ${what}`, async (t) => {
-    if (process.platform !== 'linux') return t.skip('setsid -c is of util-linux');
+    if (isMissing(t)) return;
     const path = newPath();
     await onTerminal(['console', '--socket-path', path], async ({ shown, mode, pid, ended }) => {
       await until('the socket', () => shown().includes('Attach it to a guest:'));
@@ -215,7 +223,7 @@ for (const [what, end] of [
 }
 
 test('on a terminal it gives that back while it is suspended', async (t) => {
-  if (process.platform !== 'linux') return t.skip('setsid -c is of util-linux');
+  if (isMissing(t)) return;
   const path = newPath();
   await onTerminal(['console', '--socket-path', path], async ({ shown, mode, pid }) => {
     await until('the socket', () => shown().includes('Attach it to a guest:'));
@@ -236,7 +244,7 @@ test('on a terminal it gives that back while it is suspended', async (t) => {
 });
 
 test('another escape key leaves, and without one none does', async (t) => {
-  if (process.platform !== 'linux') return t.skip('setsid -c is of util-linux');
+  if (isMissing(t)) return;
   for (const [option, key] of [
     ['^A', '\x01'],
     ['none', ''],

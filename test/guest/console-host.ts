@@ -68,6 +68,12 @@ export class HostTerminal {
     return taken;
   }
 
+  /** Takes all that was shown. */
+  forget(): void {
+    this.#all();
+    this.#bytes = Buffer.alloc(0);
+  }
+
   /** Runs a command of the guest's shell, and returns what it printed. */
   async run(command: string, limitMs = 60_000): Promise<string> {
     // The word is not in what is echoed, which may be so twice, but in what is printed.

@@ -74,7 +74,7 @@ i=0
 while [ ! -c /dev/hvc0 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i + 1)); done
 export PS1='guest# ' TERM=dumb
 for name in hvc0 hvc1; do
-  (while :; do setsid getty -n -l /bin/sh 0 $name dumb; sleep 0.2; done) </dev/null >/dev/null 2>&1 &
+  (while :; do setsid getty -n -l /bin/sh 0 $name dumb; sleep 0.2; done) </dev/null >/dev/null &
 done
 while [ ! -e /tmp/over ]; do sleep 0.2; done
 `;
@@ -140,6 +140,8 @@ async function drive(context: TestContext, host: Host, reconnects: boolean): Pro
   await took('a serial port', () => serialPort(host));
   await took('rebooted', async () => {
     await host.terminal.type('reboot -f\n');
+    await sleep(1000); // no guest is up again so soon
+    host.terminal.forget();
     await host.shell();
   });
   assert.match(await host.terminal.run('cat /proc/uptime'), /^\d\d?\./, 'the guest is a new one');
@@ -158,7 +160,7 @@ async function drive(context: TestContext, host: Host, reconnects: boolean): Pro
   await host.terminal.type('touch /tmp/over\n');
 }
 
-/** Lines of a program's input, through the line discipline, which come back when it has them all. */
+/** Lines as a program's input, which come back when it has them all. */
 async function typeLines(terminal: HostTerminal): Promise<void> {
   const lines = Array.from({ length: LINES }, (_, i) => `line ${i} ${'x'.repeat(i % 60)}\n`).join(
     '',
@@ -187,7 +189,7 @@ async function converse(terminal: HostTerminal): Promise<void> {
 
 function expectText(got: string, wanted: string): void {
   if (got === wanted) return;
-  const at = [...got].findIndex((each, i) => each !== wanted[i]);
+  const at = Array.from(got).findIndex((each, i) => each !== wanted[i]);
   assert.equal(got.slice(at - 50, at + 100), wanted.slice(at - 50, at + 100), `at byte ${at}`);
 }
 
