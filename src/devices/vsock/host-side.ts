@@ -295,8 +295,10 @@ export class HostSide {
     }
     table.mark(slot, FLAG.hybrid);
     this.#flows.deadline(slot, GREETING_MS);
-    this.#flows.watch(slot, READABLE);
     this.#greet(slot); // most programs have said it by now
+    if (table.fd[slot] === fd && table.state[slot] === STATE.greeting) {
+      this.#flows.watch(slot, READABLE);
+    }
   }
 
   /** Takes the first line, and not a byte beyond it: what follows is for the guest. */
@@ -317,7 +319,7 @@ export class HostSide {
     receive(fd, address, count);
     const line = /^connect (\d{1,10})\r?\n$/i.exec(text);
     if (line !== null && Number(line[1]) <= VSOCK_PORT_MAX) {
-      this.#flows.watch(slot, 0);
+      if (table.watch[slot] !== null) this.#flows.watch(slot, 0);
       const guestPort = Number(line[1]);
       this.#request(slot, VSOCK_CID.host, this.#freePort(guestPort), guestPort);
     } else if (newline >= 0 || text.length >= CONNECT_BYTES_MAX) {
