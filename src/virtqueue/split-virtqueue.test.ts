@@ -53,6 +53,38 @@ function fillDescriptors(driver: HostileDriver): void {
   }
 }
 
+describe('SplitVirtqueue: chains that are taken back, the last one first', () => {
+  for (const startIndex of [0, 65_534]) {
+    it(`come again in their order, from index ${startIndex} on`, () => {
+      withRing({ size: 4, startIndex }, (driver, device) => {
+        fillDescriptors(driver);
+        for (const head of [2, 0, 3]) driver.offer(head);
+        const taken = [device.pop(), device.pop(), device.pop()] as Chain[];
+        device.push(taken[0]!, 1);
+        device.unpop(taken[2]!);
+        device.unpop(taken[1]!);
+        assert.equal(device.inFlight, 0);
+        assert.ok(device.hasAvailable());
+        assert.equal(device.savedState().availIndex, (startIndex + 1) & 0xffff);
+        assert.deepEqual([device.pop()?.head, device.pop()?.head, device.pop()], [0, 3, null]);
+        assert.equal(device.fault, null);
+      });
+    });
+  }
+
+  it('are given back in vain once the ring was abandoned', () => {
+    withRing({ size: 4 }, (driver, device) => {
+      fillDescriptors(driver);
+      driver.offer(1);
+      const chain = device.pop() as Chain;
+      device.breakRing({ code: 'ERR_VHU_TEST', message: 'broken' });
+      device.abandon();
+      device.unpop(chain);
+      assert.equal(device.inFlight, 0);
+    });
+  });
+});
+
 describe('SplitVirtqueue: a chain of many buffers, each of which crosses many regions', () => {
   it('breaks the ring before it takes up memory without bound', () => {
     const PAGE_BYTES = 4096;

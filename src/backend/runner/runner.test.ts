@@ -360,3 +360,59 @@ describe('a worker thread', () => {
     await withEcho(worker(), body, options);
   });
 });
+
+/** Takes a chain when it is served, and gives it back two rounds later; tells of each. */
+const LATER = `
+  export const createDataPlane = (context) => {
+    let held = null;
+    let rounds = 0;
+    return {
+      serve(queue) {
+        const chain = held === null ? queue.pop() : null;
+        if (chain === null) return 0;
+        held = { queue, chain };
+        rounds = 2;
+        return 1;
+      },
+      submit() {
+        if (held === null) return 0;
+        if (--rounds > 0) return 1;
+        held.queue.push(held.chain, 0);
+        held = null;
+        context.tell({ what: 'given back' });
+        context.flush();
+        return 1;
+      },
+      control() {},
+    };
+  };`;
+
+/** Keeps what its data plane tells. */
+class ListeningDevice extends EchoDevice {
+  readonly messages: unknown[] = [];
+
+  told(message: unknown): void {
+    this.messages.push(message);
+  }
+}
+
+for (const [name, plane] of [
+  ['a worker', worker(LATER)],
+  ['the event loop', local(LATER)],
+] as const) {
+  describe(`a data plane with work of its own, on ${name}`, () => {
+    it('is asked again until it has none, and is heard by its device', async () => {
+      const device = new ListeningDevice(plane);
+      const dir = mkdtempSync(join(tmpdir(), 'vhu-run-'));
+      const backend = await startBackend(device, { kind: 'listen', path: join(dir, 's') });
+      const frontend = await MockFrontend.connect(join(dir, 's'));
+      const guest = await frontend.bringUp({ queueCount: 2 });
+      for (let i = 0; i < 3; i++) await guest.queue(0).exchange([Uint8Array.of(1)], []);
+      frontend.close();
+      guest.close();
+      await backend.close();
+      rmSync(dir, { recursive: true });
+      assert.deepEqual(device.messages, new Array(3).fill({ what: 'given back' }));
+    });
+  });
+}
