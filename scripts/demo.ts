@@ -1,8 +1,8 @@
 /**
- * `npm run demo`: serves a disk, a folder and a vsock by the commands that users type, boots a
- * small Linux in QEMU on them, has that write, read and talk, and shows that guest and host agree
- * on every byte; then measures the same disk without a virtual machine. Where there is no QEMU our
- * own front-end takes the guest's place.
+ * `npm run demo`: serves a disk, a folder, a vsock and a console by the commands that users type,
+ * boots a small Linux in QEMU on them, has that write, read and talk, and shows that guest and host
+ * agree on every byte; then measures the same disk without a virtual machine. Where there is no
+ * QEMU our own front-end takes the guest's place.
  *
  * `npm run demo -- --install` installs what the guest needs (on Debian 12, as root).
  *
@@ -27,6 +27,7 @@ import { ensurePeers, findPeers, missingPeers } from '../test/peers/setup.ts';
 import type { Peers } from '../test/peers/setup.ts';
 import { BUILD } from '../test/support/repository.ts';
 import { benchmark } from './demo-bench.ts';
+import { CONSOLE_QUEUES, CONSOLE_SCRIPT, playShell, useShell } from './demo-console.ts';
 import { SHARE_SCRIPT, TAG, compareShare, makeShare, useShare } from './demo-share.ts';
 import { VSOCK_SCRIPT, compareTalk, playGuest, talkFromHost } from './demo-vsock.ts';
 
@@ -57,7 +58,8 @@ speed() {
 echo "@random=$(speed --rw=randread --bs=4k --iodepth=32 | cut -d';' -f8)"
 echo "@sequential=$(speed --rw=read --bs=1M --iodepth=4 | cut -d';' -f7)"
 ${SHARE_SCRIPT}
-${VSOCK_SCRIPT}`;
+${VSOCK_SCRIPT}
+${CONSOLE_SCRIPT}`;
 
 /** What is served, and where. */
 interface Places {
@@ -68,6 +70,9 @@ interface Places {
   readonly vsockSocket: string;
   /** Where programs of the host meet the guest. */
   readonly udsPath: string;
+  readonly consoleSocket: string;
+  /** The pseudo terminal of the host. */
+  readonly terminal: string;
 }
 
 function say(line: string = ''): void {
@@ -113,10 +118,13 @@ function showShare(who: string, heard: string, places: Places): void {
 /** A Linux guest uses all of them. */
 async function useGuest(peers: Peers, folder: string, places: Places): Promise<void> {
   const { version } = peers.qemu11;
-  say(`3. A small Linux boots in QEMU ${version}, and uses all three. (Some 20 seconds.)`);
+  say(`3. A small Linux boots in QEMU ${version}, and uses all four. (Some 20 seconds.)`);
   const abort = new AbortController();
   const talking = talkFromHost(places.udsPath, abort.signal);
-  talking.catch(() => undefined); // of no interest when the guest has failed
+  const typing = useShell(places.terminal, abort.signal);
+  // Of no interest when the guest has failed.
+  talking.catch(() => undefined);
+  typing.catch(() => undefined);
   const { values } = await runGuestOrThrow({
     peers,
     qemu: peers.qemu11,
@@ -125,6 +133,7 @@ async function useGuest(peers: Peers, folder: string, places: Places): Promise<v
     disks: [{ socketPath: places.diskSocket, queues: 1 }],
     shares: [{ socketPath: places.shareSocket, tag: TAG }],
     vsock: { socketPath: places.vsockSocket },
+    console: { socketPath: places.consoleSocket, queues: CONSOLE_QUEUES },
     script: GUEST_SCRIPT,
     memory: 'memfd',
   }).finally(() => abort.abort());
@@ -143,6 +152,8 @@ async function useGuest(peers: Peers, folder: string, places: Places): Promise<v
   showShare('guest', value('heard'), places);
   say('5. A word over vsock, both ways:');
   for (const line of compareTalk('guest', value('answer'), await talking)) say(`   ${line}`);
+  say('6. A shell of the guest on the console, typed at by a terminal of this host:');
+  for (const line of await typing) say(`   ${line}`);
 }
 
 /** Our own front-end uses all of them. */
@@ -174,6 +185,9 @@ async function useFrontend(places: Places): Promise<void> {
   } finally {
     abort.abort();
   }
+  say('6. A question at the console, by a terminal of this host:');
+  const { terminal, consoleSocket } = places;
+  for (const line of await playShell(terminal, consoleSocket, CONNECT_WAIT_MS)) say(`   ${line}`);
 }
 
 /** Starts a command; resolves when it listens. */
@@ -214,13 +228,16 @@ async function demo(folder: string): Promise<void> {
     shareSocket: join(folder, 'fs.sock'),
     vsockSocket: join(folder, 'vsock.sock'),
     udsPath: join(folder, 'vm.vsock'),
+    consoleSocket: join(folder, 'console.sock'),
+    terminal: join(folder, 'console'),
   };
   const { image, diskSocket, share, shareSocket, vsockSocket, udsPath } = places;
+  const { consoleSocket, terminal } = places;
   writeFileSync(image, '');
   truncateSync(image, IMAGE_MIB * MIB);
   makeShare(share);
   say(`1. An empty disk image of ${IMAGE_MIB} MiB, ${image}, and a folder, ${share}`);
-  say('2. Three servers, as you would start them:');
+  say('2. Four servers, as you would start them:');
   const servers: ChildProcess[] = [];
   try {
     const disk = ['blk', image, '--socket-path', diskSocket, '--serial', 'DEMO0001'];
@@ -228,6 +245,7 @@ async function demo(folder: string): Promise<void> {
     servers.push(await startServer(['fs', share, '--socket-path', shareSocket]));
     const vsock = ['vsock', '--socket-path', vsockSocket, '--uds-path', udsPath];
     servers.push(await startServer(vsock));
+    servers.push(await startServer(['console', '--pty', terminal, '--socket-path', consoleSocket]));
     say('   They listen.');
     if (search.peers !== undefined) {
       await useGuest(search.peers, folder, places);
@@ -236,12 +254,12 @@ async function demo(folder: string): Promise<void> {
       say('   (npm run demo -- --install does so on Debian 12, as root.)');
       await useFrontend(places);
     }
-    say('6. The disk without a virtual machine, driven by our polling front-end:');
+    say('7. The disk without a virtual machine, driven by our polling front-end:');
     for (const line of await benchmark(diskSocket)) say(`   ${line}`);
   } finally {
     for (const server of servers) await stopServer(server);
   }
-  say('7. The servers ended by SIGTERM, in order. Next: README.md, "Share a folder".');
+  say('8. The servers ended by SIGTERM, in order. Next: README.md, "Share a folder".');
 }
 
 const folder = mkdtempSync('/tmp/vhost-user-demo-');
