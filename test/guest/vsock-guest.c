@@ -4,7 +4,8 @@
  *   echo            gives back what it is sent, until the end
  *   sink            checks what it is sent, and says `bytes N` after the end
  *   source N BLOCK  sends N bytes, ends its half, and expects `got N` before the other half ends
- *   drain, pour N BLOCK   the same of a host for benchmarks: any bytes, which nobody looks at
+ *   drain N, pour N BLOCK   the same of a host for benchmarks: any bytes, which nobody looks at, and
+ *                   no half-close, which not every device has
  * Data are a pattern in which each word tells its own place, so nothing can be lost, twice, or moved.
  */
 #include <errno.h>
@@ -171,10 +172,11 @@ static void accept_all(unsigned port, unsigned count) {
 
 static void send_to(int fd, uint64_t bytes, size_t block, int plain) {
   char text[64];
-  put_text(fd, plain ? "drain\n" : "sink\n");
+  sprintf(text, plain ? "drain %llu\n" : "sink\n", (unsigned long long)bytes);
+  put_text(fd, text);
   if (!plain) send_pattern(fd, bytes, block);
   else for (uint64_t at = 0; at < bytes; at += block) put(fd, data, block);
-  shutdown(fd, SHUT_WR);
+  if (!plain) shutdown(fd, SHUT_WR);
   sprintf(text, "bytes %llu", (unsigned long long)bytes);
   expect_line(fd, text);
 }
@@ -184,7 +186,7 @@ static void receive_from(int fd, uint64_t bytes, unsigned block, int plain) {
   sprintf(text, "%s %llu %u\n", plain ? "pour" : "source", (unsigned long long)bytes, block);
   put_text(fd, text);
   uint64_t got = 0;
-  if (plain) for (ssize_t n; (n = read(fd, data, BUFFER)) > 0;) got += n;
+  if (plain) for (ssize_t n; got < bytes && (n = read(fd, data, BUFFER)) > 0;) got += n;
   else got = take_pattern(fd);
   sprintf(text, "got %llu\n", (unsigned long long)got);
   put_text(fd, text);

@@ -61,6 +61,7 @@ export async function serveOne(socket: Socket): Promise<void> {
   const reader = new LineReader(socket);
   const line = await reader.line();
   const source = /^(source|pour) (\d+) (\d+)$/.exec(line);
+  const drain = /^drain (\d+)$/.exec(line);
   if (line === 'echo') {
     for await (const chunk of reader.rest()) await write(socket, chunk);
     socket.end();
@@ -68,17 +69,22 @@ export async function serveOne(socket: Socket): Promise<void> {
     const check = new PatternCheck();
     for await (const chunk of reader.rest()) check.take(chunk);
     socket.end(`bytes ${check.bytes}\n`);
-  } else if (line === 'drain') {
+  } else if (drain !== null) {
     let bytes = 0;
-    for await (const chunk of reader.rest()) bytes += chunk.length;
-    socket.end(`bytes ${bytes}\n`);
+    for await (const chunk of reader.rest()) {
+      bytes += chunk.length;
+      if (bytes >= Number(drain[1])) break;
+    }
+    socket.end(`bytes ${bytes}\n`).resume();
   } else if (source !== null) {
     const [bytes, block] = [Number(source[2]), Number(source[3])];
     if (source[1] === 'source') await writePattern(socket, bytes, block);
     else await writeAny(socket, bytes, block);
-    socket.end();
+    if (source[1] === 'source') socket.end();
     assert.equal(await reader.line(), `got ${bytes}`);
     for await (const chunk of reader.rest()) assert.fail(`${chunk.length} bytes too many`);
+  } else if (line === '') {
+    socket.end(); // of a benchmark: nothing but a connection
   } else {
     throw new Error(`the guest asked for '${line}'`);
   }
