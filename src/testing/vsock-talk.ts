@@ -119,6 +119,8 @@ export async function withVsock(
     } finally {
       await server.close();
     }
+    const [fault] = report.faults;
+    if (fault !== undefined) throw new VhostUserError('ERR_VHU_TEST_FAULT', fault.fault.message);
     const left = readdirSync(folder);
     if (left.length > 0) throw new VhostUserError('ERR_VHU_LEAK', `files left: ${left.join()}`);
   } finally {

@@ -117,6 +117,13 @@ describe('guests of one network', () => {
         if (packet.op === OP.RW) got.add(packetText(packet));
       }
       assert.ok(got.has('from 3, 19'));
+      // The first guest goes on after the second one: it is done with these connections, too.
+      for (let i = 0; i < count; i++) {
+        first.guest.send({ op: OP.RST, srcPort: 100 + i, dstPort: 7, dstCid: 4n });
+        first.guest.send({ op: OP.RST, srcPort: 7, dstPort: 100 + i, dstCid: 4n });
+        first.guest.pending();
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
     });
   });
 
