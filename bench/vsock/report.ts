@@ -106,16 +106,12 @@ export function vsockReportLines(report: VsockReport): string[] {
   return lines;
 }
 
-function placeLines(
-  { setting }: VsockReport,
-  place: Place,
-  rows: readonly VsockRowSummary[],
-): string[] {
-  const { guestRounds } = setting.effort;
+function placeLines(report: VsockReport, place: Place, rows: readonly VsockRowSummary[]): string[] {
+  const { setting } = report;
   const head =
     place === 'host'
       ? 'by our own front-end, without a guest'
-      : `in a guest (TCG), medians of ${guestRounds} boots of each side`;
+      : `in a guest (TCG), medians of ${bootCount(report)} boots of each side`;
   const good = rows.filter(({ met }) => met).length;
   const verdict = setting.peerOnly ? '' : good === rows.length ? ': ok' : ': MISSED';
   return [
@@ -126,6 +122,12 @@ function placeLines(
     ),
     `${good} of ${rows.length} bars met${verdict}`,
   ];
+}
+
+/** Boots of each side that have measured every line. */
+function bootCount({ rows }: VsockReport): number {
+  const guest = rows.filter(({ row }) => row.place === 'guest');
+  return Math.min(...guest.flatMap(({ ours, theirs }) => [ours.length, theirs.length]));
 }
 
 function cellsOf(summary: VsockRowSummary, peerOnly: boolean): string[] {
