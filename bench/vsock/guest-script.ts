@@ -23,6 +23,9 @@ export interface GuestEffort {
   readonly connections: number;
 }
 
+/** What is done before a line is measured: a server that has just been started compiles then. */
+export const WARM_UP: GuestEffort = { mib: 4, roundTrips: 500, connections: 1000 };
+
 /** One line: what the guest runs, and how many operations that is. */
 export interface GuestLine {
   readonly command: string;
@@ -50,10 +53,8 @@ export function lineOf({ op, blockBytes }: VsockRow, effort: GuestEffort): Guest
 
 /** The script for all lines; each begins by a word to the host, who looks at the server then. */
 export function guestScript(rows: readonly VsockRow[], effort: GuestEffort): string {
-  const warmUp = { mib: 4, roundTrips: 500, connections: 50 };
   const run = (row: VsockRow, at: number): string[] => [
-    // What a server that has just been started compiles is not measured.
-    ...(row.op === 'accept' ? [] : [`${VSOCK_GUEST} ${lineOf(row, warmUp).command} >/dev/null`]),
+    `${VSOCK_GUEST} ${lineOf(row, WARM_UP).command} >/dev/null`,
     `echo "@bench.begin=${at}"`,
     `${VSOCK_GUEST} ${lineOf(row, effort).command} >/tmp/out`,
     `echo "@bench.end=${at} $(sed -n 's/^ms //p' /tmp/out)"`,

@@ -17,7 +17,14 @@ import type { CpuSample } from '../proc.ts';
 import { processError } from '../process.ts';
 import type { Progress } from '../progress.ts';
 import { Server } from '../server.ts';
-import { ACCEPT_PORT, SERVE_PORT, guestScript, lineOf, parseGuestLine } from './guest-script.ts';
+import {
+  ACCEPT_PORT,
+  SERVE_PORT,
+  WARM_UP,
+  guestScript,
+  lineOf,
+  parseGuestLine,
+} from './guest-script.ts';
 import type { GuestEffort, GuestWord } from './guest-script.ts';
 import { rowKey } from './plan.ts';
 import type { VsockRow } from './plan.ts';
@@ -71,6 +78,7 @@ class GuestRound {
   readonly #runs = new Map<string, VsockRun>();
   #server: Server | null = null;
   #began: { readonly cpu: CpuSample; readonly others: OthersMeter } | null = null;
+  #row: VsockRow | null = null; // that is being measured
   #failure: Error | null = null;
 
   constructor(plan: GuestBenchPlan, side: Side, progress: Progress) {
@@ -133,7 +141,8 @@ class GuestRound {
 
   #begin(at: number): void {
     const { pid } = this.#server as Server;
-    this.#progress.step(rowKey(this.#plan.rows[at] as VsockRow));
+    this.#row = this.#plan.rows[at] as VsockRow;
+    this.#progress.step(rowKey(this.#row));
     this.#began = { others: new OthersMeter(), cpu: sampleTree(pid) };
   }
 
@@ -158,10 +167,11 @@ class GuestRound {
   /** Connections of the host to the guest, one after the other. */
   async #accept(): Promise<void> {
     const row = this.#plan.rows.find(({ op }) => op === 'accept') as VsockRow;
-    const { count } = lineOf(row, this.#plan.effort);
+    const measured = this.#row === row;
+    const { count } = lineOf(row, measured ? this.#plan.effort : WARM_UP);
     const host = new VsockHost(this.#serverPlan.udsPath);
     const startMs = performance.now();
     for (let i = 0; i < count; i++) (await host.connect(ACCEPT_PORT)).destroy();
-    this.#keep(row, count, performance.now() - startMs);
+    if (measured) this.#keep(row, count, performance.now() - startMs);
   }
 }
