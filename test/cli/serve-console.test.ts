@@ -188,6 +188,7 @@ test("on a terminal every key is the guest's but one, and the terminal is as bef
     });
     await until('the guest is gone', () => mode() === before);
     await until('it is told', () => /the front-end is gone\r+\n$/.test(shown()));
+    assert.match(shown(), /two\r*\n[^\n]*the front-end is gone/, 'in a line of its own');
     await withPort(path, async (port) => {
       await until('it is raw again', () => mode() !== before);
       const gone = new Promise((resolve) => port.once('error', resolve));

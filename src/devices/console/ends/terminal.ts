@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { writeSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { atExit, rawTerminal, terminalSize } from '../../../sys/index.ts';
 import type { EndOptions } from '../options.ts';
@@ -106,7 +107,13 @@ export class TerminalEnd implements ConsoleEnd {
   #cooked(): void {
     const restore = this.#restore;
     this.#restore = null;
-    restore?.();
+    if (restore === null) return;
+    restore();
+    try {
+      writeSync(this.#fd, '\n'); // the guest may have left the cursor anywhere in its line
+    } catch {
+      // a terminal that is gone, or may only be read
+    }
   }
 
   readonly #onGone = (): void => this.#events?.leave();
