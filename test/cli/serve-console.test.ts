@@ -28,8 +28,7 @@ import type { TestContext } from 'node:test';
 import { ConsoleClient } from '../../src/frontend/index.ts';
 import type { ConsoleClientPort } from '../../src/frontend/index.ts';
 import { O, openPty } from '../../src/sys/index.ts';
-import { PROGRAM_FILE, RunningProgram } from '../support/program.ts';
-import type { StartOptions } from '../support/program.ts';
+import { PROGRAM_FILE, withProgram } from '../support/program.ts';
 
 const LISTENING = /"event":"listening"/;
 
@@ -44,19 +43,6 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 function newPath(): string {
   sockets++;
   return join(folder, `${sockets}.sock`);
-}
-
-async function withProgram(
-  args: readonly string[],
-  options: StartOptions,
-  body: (program: RunningProgram) => Promise<void>,
-): Promise<void> {
-  const program = new RunningProgram(args, options);
-  try {
-    await body(program);
-  } finally {
-    await program[Symbol.asyncDispose]();
-  }
 }
 
 async function withPort(

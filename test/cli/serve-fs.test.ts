@@ -20,8 +20,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { FsClient } from '../../src/frontend/index.ts';
 import { closeFd, listenUnix } from '../../src/sys/index.ts';
-import { RunningProgram } from '../support/program.ts';
-import type { StartOptions } from '../support/program.ts';
+import { linesOf, withProgram } from '../support/program.ts';
 
 /** How long an end may take on a machine that is busy with other tests. */
 const SLOW_MS = 5000;
@@ -44,20 +43,6 @@ function newSocketPath(): string {
   return join(folder, `${sockets}.sock`);
 }
 
-/** Runs a program for the time of a test, and ends it whatever happens. */
-async function withProgram(
-  args: readonly string[],
-  options: StartOptions,
-  body: (program: RunningProgram) => Promise<void>,
-): Promise<void> {
-  const program = new RunningProgram(args, options);
-  try {
-    await body(program);
-  } finally {
-    await program[Symbol.asyncDispose]();
-  }
-}
-
 async function withClient(path: string, body: (client: FsClient) => Promise<void>): Promise<void> {
   const client = await FsClient.mount(path);
   try {
@@ -65,14 +50,6 @@ async function withClient(path: string, body: (client: FsClient) => Promise<void
   } finally {
     await client.unmount();
   }
-}
-
-/** The objects of a JSON log. */
-function linesOf(log: string): Record<string, unknown>[] {
-  return log
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
 test('a folder is served: each side reads what the other wrote, and a signal ends it fast', async () => {

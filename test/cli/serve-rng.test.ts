@@ -13,8 +13,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { RngClient } from '../../src/frontend/index.ts';
 import { randomnessFaults } from '../../src/testing/index.ts';
-import { PROGRAM_FILE, RunningProgram } from '../support/program.ts';
-import type { StartOptions } from '../support/program.ts';
+import { PROGRAM_FILE, RunningProgram, withProgram } from '../support/program.ts';
 
 /** How long an end may take on a machine that is busy with other tests. */
 const SLOW_MS = 5000;
@@ -30,20 +29,6 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 function newSocketPath(): string {
   sockets++;
   return join(folder, `${sockets}.sock`);
-}
-
-/** Runs a program for the time of a test, and ends it whatever happens. */
-async function withProgram(
-  args: readonly string[],
-  options: StartOptions,
-  body: (program: RunningProgram) => Promise<void>,
-): Promise<void> {
-  const program = new RunningProgram(args, options);
-  try {
-    await body(program);
-  } finally {
-    await program[Symbol.asyncDispose]();
-  }
 }
 
 async function withClient(path: string, body: (client: RngClient) => Promise<void>): Promise<void> {

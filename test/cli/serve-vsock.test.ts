@@ -19,8 +19,7 @@ import type { TestContext } from 'node:test';
 import { VsockClient } from '../../src/frontend/index.ts';
 import { closeFd, listenUnix } from '../../src/sys/index.ts';
 import { VsockHost } from '../../src/vsock/index.ts';
-import { PROGRAM_FILE, RunningProgram } from '../support/program.ts';
-import type { StartOptions } from '../support/program.ts';
+import { PROGRAM_FILE, linesOf, withProgram } from '../support/program.ts';
 
 /** How long an end may take on a machine that is busy with other tests. */
 const SLOW_MS = 5000;
@@ -41,20 +40,6 @@ beforeEach(() => {
   socketPath = join(folder, `${count}.sock`);
   udsPath = join(folder, `${count}.vsock`);
 });
-
-/** Runs a program for the time of a test, and ends it whatever happens. */
-async function withProgram(
-  args: readonly string[],
-  options: StartOptions,
-  body: (program: RunningProgram) => Promise<void>,
-): Promise<void> {
-  const program = new RunningProgram(args, options);
-  try {
-    await body(program);
-  } finally {
-    await program[Symbol.asyncDispose]();
-  }
-}
 
 async function withGuest(path: string, body: (guest: VsockClient) => Promise<void>): Promise<void> {
   const guest = await VsockClient.connect(path);
@@ -100,14 +85,6 @@ async function freePort(): Promise<number> {
   server.close();
   await once(server, 'close');
   return port;
-}
-
-/** The objects of a JSON log. */
-function linesOf(log: string): Record<string, unknown>[] {
-  return log
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
 test('programs of both sides connect by a Unix socket, and a signal ends it fast', async () => {

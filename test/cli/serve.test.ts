@@ -12,8 +12,7 @@ import { after, before, test } from 'node:test';
 import { BlkClient } from '../../src/frontend/index.ts';
 import { MockFrontend } from '../../src/testing/index.ts';
 import { acceptUnix, closeFd, listenUnix, socketPair } from '../../src/sys/index.ts';
-import { PROGRAM_FILE, RunningProgram, runProgram } from '../support/program.ts';
-import type { StartOptions } from '../support/program.ts';
+import { PROGRAM_FILE, linesOf, runProgram, withProgram } from '../support/program.ts';
 
 const MIB = 1024 * 1024;
 /** How long an end may take on a machine that is busy with other tests. */
@@ -36,20 +35,6 @@ function newSocketPath(): string {
   return join(folder, `${sockets}.sock`);
 }
 
-/** Runs a program for the time of a test, and ends it whatever happens. */
-async function withProgram(
-  args: readonly string[],
-  options: StartOptions,
-  body: (program: RunningProgram) => Promise<void>,
-): Promise<void> {
-  const program = new RunningProgram(args, options);
-  try {
-    await body(program);
-  } finally {
-    await program[Symbol.asyncDispose]();
-  }
-}
-
 async function expectServed(socketPath: string, fill = 7): Promise<void> {
   const client = await BlkClient.connect(socketPath);
   try {
@@ -59,14 +44,6 @@ async function expectServed(socketPath: string, fill = 7): Promise<void> {
   } finally {
     await client.close();
   }
-}
-
-/** The objects of a JSON log. */
-function linesOf(log: string): Record<string, unknown>[] {
-  return log
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
 test('a disk is served, its log is JSON, and SIGTERM and SIGINT end it fast', async () => {

@@ -128,3 +128,25 @@ export async function runProgram(
     clearTimeout(timer);
   }
 }
+
+/** Runs a program for the time of a test, and ends it whatever happens. */
+export async function withProgram(
+  args: readonly string[],
+  options: StartOptions,
+  body: (program: RunningProgram) => Promise<void>,
+): Promise<void> {
+  const program = new RunningProgram(args, options);
+  try {
+    await body(program);
+  } finally {
+    await program[Symbol.asyncDispose]();
+  }
+}
+
+/** The objects of a JSON log. */
+export function linesOf(log: string): Record<string, unknown>[] {
+  return log
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
