@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { NativeBlock } from '../../sys/index.ts';
+import { IOVECS_MAX, NativeBlock } from '../../sys/index.ts';
 import type { Chain, Virtqueue } from '../../virtqueue/index.ts';
 import { COUNTER } from '../../backend/index.ts';
 import { FLAG, PENDING, STATE } from './connections.ts';
@@ -77,7 +77,7 @@ export class GuestPackets {
     }
     if (op === VIRTIO_VSOCK_OP.RST) {
       if (batch.slot === slot) this.#flows.flushBatch();
-      // Flushing may have ended it
+      // Flushing may have ended it.
       if (table.find(guestPort, peerCid, peerPort) === slot) this.#flows.guestReset(slot);
       return false;
     }
@@ -132,19 +132,13 @@ export class GuestPackets {
     const { table } = this.#flows;
     const state = table.state[slot] as number;
     switch (op) {
-      case VIRTIO_VSOCK_OP.REQUEST: {
+      case VIRTIO_VSOCK_OP.REQUEST:
         this.#requestAgain(slot);
         return;
-      }
       case VIRTIO_VSOCK_OP.RESPONSE:
-        if (state !== STATE.requested) {
-          this.#fault(slot);
-          return;
-        }
-        {
-          this.#host.accepted(slot);
-          return;
-        }
+        if (state === STATE.requested) this.#host.accepted(slot);
+        else this.#fault(slot);
+        return;
       case VIRTIO_VSOCK_OP.SHUTDOWN: {
         const flags = this.#header.view.getUint32(VSOCK_HEADER.flags, true);
         if (state < STATE.established) {
@@ -155,15 +149,12 @@ export class GuestPackets {
         return;
       }
       case VIRTIO_VSOCK_OP.CREDIT_UPDATE:
-        return undefined; // as every packet is one
-      case VIRTIO_VSOCK_OP.CREDIT_REQUEST: {
+        return; // as every packet is one
+      case VIRTIO_VSOCK_OP.CREDIT_REQUEST:
         this.#flows.announce(slot, PENDING.credit);
         return;
-      }
-      default: {
+      default:
         this.#fault(slot);
-        return;
-      }
     }
   }
 
@@ -189,7 +180,9 @@ export class GuestPackets {
     const state = table.state[slot] as number;
     if (state === STATE.closing) return false; // it crossed our SHUTDOWN
     const ended = state !== STATE.established || table.has(slot, FLAG.guestEnded);
-    if (ended || table.held(slot) + bytes > bufAlloc) {
+    // More pieces than one system call takes come of no driver's own will.
+    const scattered = chain.readableCount > IOVECS_MAX;
+    if (ended || scattered || table.held(slot) + bytes > bufAlloc) {
       this.#fault(slot);
       return false;
     }

@@ -242,6 +242,8 @@ export class HostSide {
   released(slot: number): void {
     this.#attempts.delete(slot);
     this.#greetings.delete(slot);
+    const again = this.#again.indexOf(slot); // the slot may be another connection's by then
+    if (again >= 0) this.#again.splice(again, 1);
   }
 
   /** Stops listening; the fds are the main thread's. */

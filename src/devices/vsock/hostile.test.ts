@@ -165,6 +165,22 @@ describe('a guest that breaks the rules', () => {
     });
   });
 
+  it('loses a connection by a packet in more pieces than one system call takes', async () => {
+    const many = { device: { queueSize: 2048 }, guest: { queueSize: 2048 } };
+    await withVsock(async (talk) => {
+      const { srcPort, dstPort } = FLOW;
+      const data = Buffer.alloc(1100, 'x');
+      const pieces = (count: number): number[] => [44, ...new Array<number>(count - 2).fill(1)];
+      const program = await talk.guestConnects(srcPort, dstPort);
+      talk.guest.send({ op: OP.RW, ...FLOW, data }, pieces(1024));
+      assert.equal(await program.take(data.length), data.toString());
+      const before = faults(talk);
+      talk.guest.send({ op: OP.RW, ...FLOW, data }, pieces(1025));
+      await talk.expect(OP.RST);
+      assert.equal(faults(talk), before + 1);
+    }, many);
+  });
+
   it('gets packets back that are shorter than a header, or have no bytes at all', async () => {
     await withVsock(async (talk) => {
       const program = await talk.guestConnects(FLOW.srcPort, FLOW.dstPort);
