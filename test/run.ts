@@ -1,6 +1,6 @@
 /**
  * What `npm test` runs: every tier in its order, each with its duration; failures with their
- * output; what was skipped with its reason; and the count as the last line.
+ * output; what was skipped with its reason; what was proved; and the count as the last line.
  *
  * `npm test -- --tier unit,posix --filter virtqueue --seed 7` runs a part of it.
  *
@@ -8,7 +8,7 @@
  */
 import { parseArgs } from 'node:util';
 import type { Check, Count, Tier } from './runner/outcome.ts';
-import { closingLine, countOf, indent, seconds } from './runner/outcome.ts';
+import { closingLine, countOf, indent, proofLines, seconds } from './runner/outcome.ts';
 import { tiersOf } from './runner/tiers.ts';
 
 const SEED_MAX = 2 ** 31;
@@ -98,6 +98,7 @@ async function main(): Promise<Count> {
   const failed = checks.filter(({ status }) => status === 'failed');
   if (failed.length > 0) say(`failed:\n${failed.map(({ name }) => `    ${name}`).join('\n')}`);
   tellSkipped(checks);
+  for (const line of proofLines(checks)) say(line);
   if (!isWhole) say('This was a part of the tests.');
   return countOf(checks);
 }

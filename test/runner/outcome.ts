@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { PROOF_PREFIX } from '../support/proof.ts';
 
 /** One thing that was checked: a test, or a step of a tier. */
 export interface Check {
@@ -11,6 +12,8 @@ export interface Check {
   readonly status: 'passed' | 'failed' | 'skipped';
   /** Why it was skipped, what it printed when it failed, or what people want to know of it. */
   readonly detail?: string;
+  /** What it has proved, each as a phrase with its counts; only of one that passed. */
+  readonly proofs?: readonly string[];
 }
 
 /** How many checks had which end. */
@@ -34,6 +37,12 @@ export function countOf(checks: readonly Check[]): Count {
   const count: Count = { passed: 0, failed: 0, skipped: 0 };
   for (const { status } of checks) count[status]++;
   return count;
+}
+
+/** The lines that name what was proved, each once, in the order in which it was told. */
+export function proofLines(checks: readonly Check[]): string[] {
+  const all = checks.flatMap(({ status, proofs = [] }) => (status === 'passed' ? proofs : []));
+  return [...new Set(all)].map((proof) => `${PROOF_PREFIX}${proof}`);
 }
 
 /** The closing line of a run. */

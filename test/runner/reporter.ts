@@ -1,5 +1,6 @@
 /**
- * A reporter of node:test that writes one line of JSON for each test that ended, to fd 3.
+ * A reporter of node:test that writes one line of JSON for each test that ended, to fd 3, and after
+ * it one for each proof that the test told.
  *
  * That file is open before the tests begin: a destination that node:test opens would show up in the
  * middle of a test that counts what is open.
@@ -8,6 +9,7 @@
  */
 import { writeSync } from 'node:fs';
 import { inspect } from 'node:util';
+import { PROOF_PREFIX } from '../support/proof.ts';
 
 /** One line of the report. */
 export interface ReportedTest {
@@ -16,10 +18,16 @@ export interface ReportedTest {
   readonly detail?: string;
 }
 
+/** What the test of the line before has proved (`tellProof`). */
+export interface ReportedProof {
+  readonly proof: string;
+}
+
 interface TestEvent {
   readonly type: string;
   readonly data: {
     readonly name?: string;
+    readonly message?: string;
     readonly nesting?: number;
     readonly skip?: string | boolean;
     readonly todo?: string | boolean;
@@ -46,7 +54,11 @@ async function* reportJson(source: AsyncIterable<TestEvent>): AsyncGenerator<str
   yield ''; // nothing for the destination
 }
 
-function lineOf(type: string, data: TestEvent['data']): ReportedTest | undefined {
+function lineOf(type: string, data: TestEvent['data']): ReportedTest | ReportedProof | undefined {
+  // node:test gives the diagnostics of a test right after its end.
+  if (type === 'test:diagnostic' && data.message?.startsWith(PROOF_PREFIX) === true) {
+    return { proof: data.message.slice(PROOF_PREFIX.length) };
+  }
   if (type !== 'test:pass' && type !== 'test:fail') return undefined;
   const name = [...around.slice(0, data.nesting ?? 0), data.name ?? ''].join(' > ');
   const reason = data.skip ?? data.todo;

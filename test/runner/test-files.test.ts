@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Check } from './outcome.ts';
-import { closingLine, countOf } from './outcome.ts';
+import { closingLine, countOf, proofLines } from './outcome.ts';
 import { runTestFiles } from './test-files.ts';
 
 async function run(name: string, limitMs: number = 30_000): Promise<Check[]> {
@@ -37,6 +37,22 @@ test('each test is counted once, with its reason', async () => {
   assert.equal(count.passed, 2);
   assert.equal(count.skipped, 2);
   assert.ok(count.failed >= 3);
+});
+
+test('what tests have proved is told, but not by one that failed', async () => {
+  const checks = await run('proving');
+  assert.deepEqual(named(checks, ': proves two things').proofs, [
+    'sums: 2 of 2',
+    'products: 1 of 1',
+  ]);
+  assert.deepEqual(named(checks, 'a suite > proves inside').proofs, ['inside: 1 of 1']);
+  assert.equal(named(checks, 'a suite > proves nothing').proofs, undefined);
+  assert.equal(named(checks, ': fails after its proof').status, 'failed');
+  assert.deepEqual(proofLines([...checks, ...checks]), [
+    'proof: sums: 2 of 2',
+    'proof: products: 1 of 1',
+    'proof: inside: 1 of 1',
+  ]);
 });
 
 test('a process that is killed after its tests is a failure, with what it printed', async () => {

@@ -10,7 +10,7 @@ import { pathToFileURL } from 'node:url';
 import { BUILD, readText } from '../support/repository.ts';
 import { runCommand } from './command.ts';
 import type { Check } from './outcome.ts';
-import type { ReportedTest } from './reporter.ts';
+import type { ReportedProof, ReportedTest } from './reporter.ts';
 
 /** How files of tests are run. */
 export interface TestFileOptions {
@@ -84,10 +84,18 @@ function nodeArguments(file: string): string[] {
 function readEvents(file: string, events: string): Check[] {
   if (!existsSync(events)) return [];
   const lines = readFileSync(events, 'utf8').split('\n');
-  return lines
-    .filter((line) => line.endsWith('}'))
-    .map((line) => {
-      const test = JSON.parse(line) as ReportedTest;
-      return { ...test, name: `${file}: ${test.name}` };
-    });
+  const checks: Check[] = [];
+  for (const line of lines.filter((each) => each.endsWith('}'))) {
+    const told = JSON.parse(line) as ReportedTest | ReportedProof;
+    if ('name' in told) {
+      checks.push({ ...told, name: `${file}: ${told.name}` });
+      continue;
+    }
+    const test = checks.pop();
+    if (test === undefined) continue;
+    // A test that failed after it told a proof has proved nothing.
+    const proofs = [...(test.proofs ?? []), told.proof];
+    checks.push(test.status === 'passed' ? { ...test, proofs } : test);
+  }
+  return checks;
 }

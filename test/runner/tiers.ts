@@ -39,8 +39,10 @@ const STATIC = 'test/tidy.test.ts';
 const DOCS = 'test/docs.test.ts';
 /** Tests that need the peers: a real QEMU, a guest, libblkio. */
 const GUEST: readonly string[] = TEST_FILES.filter((file) => /^test\/(guest|peers)\//.test(file));
+/** Tests that check a whole set and say how much that was. */
+const PROOFS: readonly string[] = TEST_FILES.filter((file) => file.startsWith('test/proofs/'));
 const END_TO_END: readonly string[] = TEST_FILES.filter(
-  (file) => file !== STATIC && file !== DOCS && !GUEST.includes(file),
+  (file) => file !== STATIC && file !== DOCS && ![...GUEST, ...PROOFS].includes(file),
 );
 
 type FileRunner = (
@@ -69,6 +71,7 @@ export function tiersOf(options: RunOptions): Tier[] {
         if (isWhole) await checkCoverage(report);
       },
     },
+    proofsTier(files),
     guestTier(peers, files),
     {
       name: 'package',
@@ -127,6 +130,26 @@ function sourceTiers(files: FileRunner): Tier[] {
       run: (report) => files(END_TO_END, { ...endToEnd, env: COUNTED }, report),
     },
   ];
+}
+
+function proofsTier(files: FileRunner): Tier {
+  return {
+    name: 'proofs',
+    about: 'what is checked as a whole, such as the tables of all hosts against their headers',
+    run: async (report) => {
+      const checks: Check[] = [];
+      await files(PROOFS, { atATime: 1, limitMs: END_TO_END_LIMIT_MS }, (check) => {
+        checks.push(check);
+        report(check);
+      });
+      for (const file of new Set(checks.map(({ name }) => name.replace(/: .*/s, '')))) {
+        const own = checks.filter(({ name }) => name.startsWith(file));
+        const isWhole = own.every(({ status }) => status === 'passed');
+        if (!isWhole || own.some(({ proofs = [] }) => proofs.length > 0)) continue;
+        report({ name: file, status: 'failed', detail: 'It passes and tells no proof.' });
+      }
+    },
+  };
 }
 
 function guestTier(peers: () => Promise<PeerSearch>, files: FileRunner): Tier {
