@@ -12,6 +12,7 @@ import type { Abi } from './types.ts';
 export type * from './file-types.ts';
 export { LINUX_OPEN_FLAGS } from './files-linux.ts';
 export { LINUX_ERRNO } from './linux-errno.ts';
+export { THIS_HOST } from './this-host.ts';
 export type * from './types.ts';
 
 /** The hosts that there are tables for, as `process.platform` and `process.arch` name them. */

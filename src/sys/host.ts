@@ -4,7 +4,7 @@
  * @module
  */
 import { VhostUserError } from '../util/index.ts';
-import { SUPPORTED_HOSTS, abiFor } from '../abi/index.ts';
+import { SUPPORTED_HOSTS, THIS_HOST, abiFor } from '../abi/index.ts';
 import type { Abi } from '../abi/index.ts';
 
 /** Facts about this host and about the facilities that this process uses. */
@@ -17,8 +17,7 @@ export interface HostInfo {
   readonly mode: 'native' | 'posix';
 }
 
-const os = process.platform;
-const { arch } = process;
+const { os, arch } = THIS_HOST;
 const found = abiFor(os, arch);
 
 /** The table of this host. */

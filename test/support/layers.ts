@@ -17,6 +17,7 @@ const RANKS: readonly (readonly string[])[] = [
   ['devices'],
   ['testing'],
   ['index.ts'],
+  ['qemu'],
   ['tools'],
   ['cli'],
 ];
