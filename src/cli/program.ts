@@ -11,6 +11,7 @@ import { addBlkCommand } from './commands/blk.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addConsoleCommand } from './commands/console.ts';
 import { addDescriptionCommand } from './commands/description.ts';
+import { addDoctorCommand } from './commands/doctor.ts';
 import { addFsCommand } from './commands/fs.ts';
 import { addManCommand } from './commands/man.ts';
 import { addRngCommand } from './commands/rng.ts';
@@ -46,6 +47,7 @@ export function buildProgram(): Command {
   program.commandsGroup('For your programs:');
   addVsockConnectCommand(program);
   program.commandsGroup('For your system:');
+  addDoctorCommand(program);
   addDescriptionCommand(program);
   addCompletionCommand(program);
   addManCommand(program);

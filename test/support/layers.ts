@@ -18,7 +18,7 @@ const RANKS: readonly (readonly string[])[] = [
   ['testing'],
   ['index.ts'],
   ['qemu'],
-  ['tools'],
+  ['tools', 'doctor'],
   ['cli'],
 ];
 
