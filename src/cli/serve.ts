@@ -10,6 +10,7 @@
 import { COUNTER, startBackend } from '../backend/index.ts';
 import type { Backend, BackendAddress, BackendEvents, Device, LogLevel } from '../backend/index.ts';
 import { errorMessage } from '../util/index.ts';
+import { compileEarly } from './early-code.ts';
 import { EXIT } from './errors.ts';
 import { counted, formatBytes } from './format.ts';
 import { createLog } from './log.ts';
@@ -69,6 +70,7 @@ export function openLog(level: LogLevel, format: LogFormat, rawTerminal: boolean
 
 /** Serves and returns the exit code. @throws VhostUserError when a device cannot be started. */
 export async function serve(entries: readonly ServeEntry[], log: Log): Promise<number> {
+  compileEarly();
   const server = new Server(entries, log);
   return await server.run();
 }
