@@ -1,3 +1,8 @@
+/**
+ * Which flags V8 gets, and that it knows them.
+ *
+ * @module
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';

@@ -113,7 +113,7 @@ export class GuestPackets {
     let slot = -1;
     if (op === VIRTIO_VSOCK_OP.REQUEST && portsInRange && reachable && this.#flows.offers(type)) {
       slot = table.take(STATE.connecting, type, -1);
-      if (slot < 0) this.#host.full();
+      if (slot < 0) this.#host.accepting.full();
     }
     if (slot < 0) {
       resets.add(type, peerCid, peerPort, guestPort);
@@ -123,8 +123,8 @@ export class GuestPackets {
     table.peerBufAlloc[slot] = view.getUint32(VSOCK_HEADER.bufAlloc, true);
     table.peerFwdCnt[slot] = view.getUint32(VSOCK_HEADER.fwdCnt, true);
     table.list(slot, guestPort, peerCid, peerPort);
-    if (peerCid === VSOCK_CID.host) this.#host.dial(slot, peerPort);
-    else this.#host.dialSibling(slot, peerPort);
+    if (peerCid === VSOCK_CID.host) this.#host.dialling.dial(slot, peerPort);
+    else this.#host.dialling.dialSibling(slot, peerPort);
   }
 
   /** A packet without data, for a connection that there is. */
@@ -136,7 +136,7 @@ export class GuestPackets {
         this.#requestAgain(slot);
         return;
       case VIRTIO_VSOCK_OP.RESPONSE:
-        if (state === STATE.requested) this.#host.accepted(slot);
+        if (state === STATE.requested) this.#host.accepting.accepted(slot);
         else this.#fault(slot);
         return;
       case VIRTIO_VSOCK_OP.SHUTDOWN: {

@@ -1,0 +1,284 @@
+/**
+ * Connections that the guest makes: to programs of the host, by the addresses that forwards and
+ * sockets name, and to sibling guests.
+ *
+ * @module
+ */
+import {
+  ERRNO,
+  WRITABLE,
+  READABLE,
+  NativeBlock,
+  closeFd,
+  connectSocket,
+  errnoName,
+  openSocket,
+  receive,
+  socketError,
+  socketName,
+  socketPair,
+} from '../../sys/index.ts';
+import type { SocketAddress } from '../../sys/index.ts';
+import { errorMessage } from '../../util/index.ts';
+import type { DataPlaneContext } from '../../backend/index.ts';
+import { FLAG, PENDING, STATE } from './connections.ts';
+import type { Flows } from './flows.ts';
+import type { LimitedLog } from './limited-log.ts';
+import type { NameQuestion, SiblingCall, VsockPlaneOptions } from './plan.ts';
+import { ACCEPTED, ANSWER_MS, makeRoom, typeOf } from './set-up.ts';
+import { Targets } from './targets.ts';
+
+const EAGAIN = -(ERRNO.EAGAIN as number);
+const EINPROGRESS = -(ERRNO.EINPROGRESS as number);
+const EMFILE = -(ERRNO.EMFILE as number);
+const ENFILE = -(ERRNO.ENFILE as number);
+const ENOENT = -(ERRNO.ENOENT as number);
+const ECONNREFUSED = -(ERRNO.ECONNREFUSED as number);
+
+/** A Unix socket whose queue of connections is full is tried again after this. */
+const CONNECT_AGAIN_MS = 1;
+
+/** What is left to try for a connection of the guest. */
+interface Attempt {
+  readonly addresses: readonly SocketAddress[];
+  next: number;
+}
+
+/** See the module. */
+export class Dialling {
+  readonly #flows: Flows;
+  readonly #context: DataPlaneContext;
+  readonly #options: VsockPlaneOptions;
+  readonly #log: LimitedLog;
+  readonly #targets: Targets;
+  readonly #attempts = new Map<number, Attempt>();
+  readonly #again: number[] = []; // slots whose connection is tried again in a moment
+  readonly #answer = new NativeBlock(8); // of a sibling
+  #againPlanned = false;
+
+  constructor(
+    flows: Flows,
+    context: DataPlaneContext,
+    options: VsockPlaneOptions,
+    log: LimitedLog,
+  ) {
+    this.#flows = flows;
+    this.#context = context;
+    this.#options = options;
+    this.#log = log;
+    this.#targets = new Targets(options.forwards, options.udsPath);
+  }
+
+  /** The guest connects to a port of the host; its connection has a slot and no host side yet. */
+  dial(slot: number, port: number): void {
+    const { table } = this.#flows;
+    const target = this.#targets.find(port);
+    if (target === null) {
+      this.#flows.reset(slot);
+      return;
+    }
+    if (target.kind === 'address') {
+      this.#connect(slot, [target.address]);
+      return;
+    }
+    this.#flows.deadline(slot, ANSWER_MS);
+    this.#context.tell({
+      kind: 'resolve',
+      slot,
+      serial: table.serial[slot] as number,
+      host: target.host,
+    });
+  }
+
+  /** The guest connects to another guest. */
+  dialSibling(slot: number, port: number): void {
+    const { table } = this.#flows;
+    if (!this.#options.siblings) {
+      this.#flows.reset(slot);
+      return;
+    }
+    const type = typeOf(table.type[slot] as number);
+    let ours: number;
+    let theirs: number;
+    try {
+      [ours, theirs] = socketPair(type);
+    } catch (error) {
+      this.#log.once('error', 'socketpair', errorMessage(error));
+      this.#flows.reset(slot);
+      return;
+    }
+    table.fd[slot] = ours;
+    table.mark(slot, FLAG.sibling);
+    this.#flows.deadline(slot, ANSWER_MS);
+    this.#flows.watch(slot, READABLE);
+    const call: SiblingCall = {
+      fd: theirs,
+      type,
+      fromCid: this.#options.guestCid,
+      fromPort: table.guestPort[slot] as number,
+      toCid: table.peerCid[slot] as number,
+      toPort: port,
+    };
+    this.#context.tell({ kind: 'call', call });
+  }
+
+  /** The device has looked a name up. */
+  resolved(answer: NameQuestion & { readonly addresses: readonly string[] }): void {
+    const { table } = this.#flows;
+    const { slot, serial, host, addresses } = answer;
+    if (table.serial[slot] !== serial || table.state[slot] !== STATE.connecting) return;
+    if (addresses.length === 0) {
+      this.#log.once('warn', host, `no address is known for ${host}: the guest is refused`);
+      this.#flows.reset(slot);
+      return;
+    }
+    const target = this.#targets.find(table.peerPort[slot] as number);
+    if (target?.kind !== 'name') {
+      this.#flows.reset(slot);
+      return;
+    }
+    const { port } = target;
+    const list = addresses.map((each): SocketAddress => ({ family: 'inet', host: each, port }));
+    this.#connect(slot, list);
+  }
+
+  /** Something happened to the host's side of a connection that the guest waits for. */
+  onSetUp(slot: number, events: number): void {
+    const { table } = this.#flows;
+    if (events === 0) return;
+    if (table.has(slot, FLAG.sibling)) {
+      this.#siblingAnswers(slot);
+      return;
+    }
+    const error = socketError(table.fd[slot] as number);
+    if (error === 0) this.#connected(slot);
+    else this.#failed(slot, error);
+  }
+
+  /** A connection has come to its end. */
+  released(slot: number): void {
+    this.#attempts.delete(slot);
+    const again = this.#again.indexOf(slot); // the slot may be another connection's by then
+    if (again >= 0) this.#again.splice(again, 1);
+  }
+
+  /** Frees what it holds. */
+  close(): void {
+    this.#answer.free();
+  }
+
+  #siblingAnswers(slot: number): void {
+    const { table } = this.#flows;
+    const { address, bytes } = this.#answer;
+    const got = receive(table.fd[slot] as number, address, 1);
+    if (got === EAGAIN) return;
+    if (got === 1 && bytes[0] === ACCEPTED) this.#connected(slot);
+    else this.#flows.reset(slot);
+  }
+
+  #connect(slot: number, addresses: readonly SocketAddress[]): void {
+    const attempt: Attempt = { addresses, next: 0 };
+    this.#attempts.set(slot, attempt);
+    this.#flows.deadline(slot, ANSWER_MS);
+    this.#tryNext(slot, attempt);
+  }
+
+  #tryNext(slot: number, attempt: Attempt): void {
+    const { table } = this.#flows;
+    const where = attempt.addresses[attempt.next];
+    if (where === undefined) {
+      this.#flows.reset(slot);
+      return;
+    }
+    const type = typeOf(table.type[slot] as number);
+    if (type === 'seqpacket' && where.family === 'inet') {
+      this.#log.once('warn', 'tcp', `${socketName(where)}: TCP has no SOCK_SEQPACKET: refused`);
+      this.#flows.reset(slot);
+      return;
+    }
+    const fd = openSocket(where, type);
+    if (fd < 0) {
+      this.#failed(slot, fd);
+      return;
+    }
+    table.fd[slot] = fd;
+    this.#tryConnect(slot, where);
+  }
+
+  #tryConnect(slot: number, where: SocketAddress): void {
+    const { table } = this.#flows;
+    let result: number;
+    try {
+      result = connectSocket(table.fd[slot] as number, where);
+    } catch (error) {
+      this.#log.once('error', 'path', errorMessage(error)); // a path that is too long
+      this.#flows.reset(slot);
+      return;
+    }
+    if (result === 0) {
+      this.#connected(slot);
+      return;
+    }
+    if (result === EINPROGRESS) {
+      this.#flows.watch(slot, WRITABLE);
+      return;
+    }
+    if (result !== EAGAIN || where.family !== 'unix') {
+      this.#failed(slot, result);
+      return;
+    }
+    // The program accepts too slowly for its queue of connections.
+    this.#again.push(slot);
+    this.#planAgain();
+  }
+
+  #planAgain(): void {
+    if (this.#againPlanned) return;
+    this.#againPlanned = true;
+    this.#context.reactor.after(CONNECT_AGAIN_MS, () => {
+      this.#againPlanned = false;
+      const { table } = this.#flows;
+      for (const slot of this.#again.splice(0)) {
+        const attempt = this.#attempts.get(slot);
+        const where = attempt?.addresses[attempt.next];
+        if (where === undefined || table.state[slot] !== STATE.connecting) continue;
+        this.#tryConnect(slot, where);
+      }
+    });
+  }
+
+  #failed(slot: number, errno: number): void {
+    const { table } = this.#flows;
+    const attempt = this.#attempts.get(slot);
+    const where = attempt?.addresses[attempt.next];
+    const name = where === undefined ? '' : socketName(where);
+    if (errno !== ECONNREFUSED && errno !== ENOENT) {
+      this.#log.once(
+        errno === EMFILE || errno === ENFILE ? 'error' : 'warn',
+        `connect ${errnoName(-errno)}`,
+        `${name}: ${errnoName(-errno)}: the guest's connection is refused` +
+          (errno === EMFILE ? '; see ulimit -n' : ''),
+      );
+    }
+    const fd = table.fd[slot] as number;
+    if (fd >= 0) {
+      table.watch[slot]?.close();
+      table.watch[slot] = null;
+      table.fd[slot] = -1;
+      closeFd(fd);
+    }
+    if (attempt === undefined) {
+      this.#flows.reset(slot);
+      return;
+    }
+    attempt.next++;
+    this.#tryNext(slot, attempt);
+  }
+
+  #connected(slot: number): void {
+    this.#attempts.delete(slot);
+    makeRoom(this.#flows, slot);
+    this.#flows.announce(slot, PENDING.response);
+    this.#flows.establish(slot);
+  }
+}

@@ -1,0 +1,31 @@
+/**
+ * What both ways of setting a connection up share: the guest's to the host, and the host's to the
+ * guest.
+ *
+ * @module
+ */
+import { setSendBuffer } from '../../sys/index.ts';
+import type { SocketType } from '../../sys/index.ts';
+import type { Flows } from './flows.ts';
+import { VIRTIO_VSOCK_TYPE } from './layout.ts';
+
+/** How long the guest, or the host's side, may take to answer; Linux's guests wait for 2 s. */
+export const ANSWER_MS = 10_000;
+/** Says to the sibling's device that its guest has accepted. */
+export const ACCEPTED = 1;
+
+/** The number of a type of socket in packets. */
+export function codeOf(type: SocketType): number {
+  return type === 'stream' ? VIRTIO_VSOCK_TYPE.STREAM : VIRTIO_VSOCK_TYPE.SEQPACKET;
+}
+
+/** The type of socket that a packet's number means. */
+export function typeOf(type: number): SocketType {
+  return type === VIRTIO_VSOCK_TYPE.SEQPACKET ? 'seqpacket' : 'stream';
+}
+
+/** A message of the guest may be as long as its room, and has to go to the host at once. */
+export function makeRoom({ table, bufAlloc }: Flows, slot: number): void {
+  if (table.type[slot] !== VIRTIO_VSOCK_TYPE.SEQPACKET) return;
+  setSendBuffer(table.fd[slot] as number, 2 * bufAlloc);
+}
