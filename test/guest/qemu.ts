@@ -7,15 +7,18 @@
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { startProgram } from '../peers/process.ts';
+import type { ForeignGuest } from '../peers/foreign.ts';
 import type { Peers, Qemu } from '../peers/setup.ts';
 import { ROOT_SERIAL, writeInitramfs } from './initramfs.ts';
 
 const DEFAULTS = { memoryMb: 512, cpus: 2, queues: 2, timeoutMs: 150_000 } as const;
+const PC = { board: ['q35', 'max'], console: 'ttyS0' } as const;
 const VIRTIO_ID_BLOCK = 2;
 const BLK_CONFIG_BYTES = 60; // struct virtio_blk_config up to and with secure erase
 const VIRTIO_ID_CONSOLE = 3;
 const CONSOLE_CONFIG_BYTES = 12; // struct virtio_console_config
 const QUEUE_SIZE = 256;
+const KERNEL_OPTIONS = 'quiet loglevel=3 panic=-1 mitigations=off nokaslr';
 
 /** One vhost-user block device of the guest: /dev/vda, /dev/vdb and so on, in their order. */
 export interface GuestDisk {
@@ -40,6 +43,8 @@ export interface GuestShare {
   readonly queues?: number;
   /** QEMU connects again, after so long, when the back-end has gone. Default: it does not. */
   readonly reconnectMs?: number;
+  /** `ccw` is a device of s390x's channel subsystem. Default: `pci`. */
+  readonly bus?: 'pci' | 'ccw';
 }
 
 /** One entropy device: `virtio_rng.0`, `virtio_rng.1` and so on, in their order. */
@@ -77,6 +82,8 @@ export interface GuestConsole {
 export interface GuestOptions {
   readonly peers: Peers;
   readonly qemu: Qemu;
+  /** The board, the processor and the console. Default: a PC's. */
+  readonly machine?: Pick<ForeignGuest, 'board' | 'console'>;
   /** A folder of the test's own in /tmp. */
   readonly folder: string;
   readonly disks?: readonly GuestDisk[];
@@ -131,7 +138,7 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   const program = startProgram(guestCommand(options), {
     logFile: join(options.folder, 'console.log'),
     onLine: (line) => {
-      const match = /^@([\w./]+)=(.*)$/.exec(line);
+      const match = /^@([\w./-]+)=(.*)$/.exec(line);
       if (match !== null) values.set(match[1] ?? '', match[2] ?? '');
       options.onLine?.(line);
     },
@@ -175,7 +182,7 @@ function guestCommand(options: GuestOptions): readonly string[] {
     ...options.qemu.command,
     ...machineOptions(options),
     ...['-kernel', kernel, '-initrd', initramfs],
-    ...['-append', 'console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr'],
+    ...['-append', `console=${(options.machine ?? PC).console} ${KERNEL_OPTIONS}`],
     ...(options.disks ?? []).flatMap(diskOptions),
     ...(options.shares ?? []).flatMap(shareOptions),
     ...(options.rngs ?? []).flatMap(rngOptions),
@@ -189,9 +196,10 @@ function guestCommand(options: GuestOptions): readonly string[] {
 function machineOptions(options: GuestOptions): readonly string[] {
   const size = `${options.memoryMb ?? DEFAULTS.memoryMb}M`;
   const preallocate = options.preallocate === true ? ',prealloc=on' : '';
+  const [board, cpu] = (options.machine ?? PC).board;
   const memory = `memory-backend-${options.memory},id=mem,size=${size},share=on${preallocate}`;
   return [
-    ...['-machine', 'q35,memory-backend=mem', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
+    ...['-machine', `${board},memory-backend=mem`, '-accel', 'tcg,thread=multi', '-cpu', cpu],
     ...['-smp', String(options.cpus ?? DEFAULTS.cpus), '-m', size, '-object', memory],
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...(options.reboots === true ? [] : ['-no-reboot']),
@@ -209,7 +217,8 @@ function shareOptions(share: GuestShare, index: number): readonly string[] {
   const again = share.reconnectMs === undefined ? '' : `,reconnect-ms=${share.reconnectMs}`;
   const chardev = `socket,id=s${index},path=${share.socketPath}${again}`;
   const queues = share.queues === undefined ? '' : `,num-request-queues=${share.queues}`;
-  const device = `vhost-user-fs-pci,queue-size=1024,chardev=s${index},tag=${share.tag}${queues}`;
+  const name = `vhost-user-fs-${share.bus ?? 'pci'}`;
+  const device = `${name},queue-size=1024,chardev=s${index},tag=${share.tag}${queues}`;
   return ['-chardev', chardev, '-device', device];
 }
 

@@ -162,6 +162,64 @@ guest_image() {
   ln -f "$image" "$cache/forky/guest.ext4"
 }
 
+# QEMU for guests of other architectures: in the version of this machine's, and in the newer suite's.
+foreign_qemu() {
+  [ -e "$cache/foreign-qemu.done" ] && return
+  say 'QEMU for aarch64, riscv64 and s390x'
+  apt_get install -y --no-install-recommends -t bookworm-backports qemu-system-arm qemu-system-riscv qemu-system-s390x
+  touch "$cache/foreign-qemu.done"
+}
+
+# Kernels of other architectures for guests, with the modules that virtio needs and a busybox: packages
+# of one suite, unpacked and not installed, by an apt with lists of its own, which checks signatures.
+foreign_guests() {
+  rm -rf "$cache"/guests/new.*
+  mkdir -p "$cache/guests"
+  foreign_guest aarch64 arm64 arm64
+  foreign_guest aarch64-16k arm64 arm64-16k
+  foreign_guest riscv64 riscv64 riscv64
+  foreign_guest s390x s390x s390x
+  rm -rf "$cache"/guests/apt-*
+}
+
+# Usage: foreign_guest FOLDER ARCHITECTURE FLAVOUR
+foreign_guest() {
+  local folder=$cache/guests/$1 architecture=$2 flavour=$3 apt=$cache/guests/apt-$2 work kernel package options
+  [ -e "$folder/busybox" ] && return
+  say "a kernel and busybox for $1"
+  mkdir -p "$apt"/lists/partial "$apt"/archives/partial
+  touch "$apt/status"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) trixie main" >"$apt/sources.list"
+  options=(-o "Dir::State=$apt" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt"
+    -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root
+    -o "APT::Architecture=$architecture" -o "APT::Architectures::=$architecture"
+    -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
+  [ -n "$(find "$apt/lists" -name '*_Packages*' -size +0)" ] || apt_get "${options[@]}" update
+  work=$(mktemp -d "$cache/guests/new.XXXXXX")
+  (
+    cd "$work"
+    apt_get "${options[@]}" download "busybox-static:$architecture"
+    # Newest first; a mirror may lack the file of a kernel that it lists.
+    for kernel in $(apt-cache "${options[@]}" pkgnames linux-image- | grep -x "linux-image-[0-9][^-]*-$flavour" | sort -rV); do
+      ! apt_get "${options[@]}" download "$kernel:$architecture" || break
+    done
+    for package in ./*.deb; do dpkg-deb -x "$package" unpacked; done
+    rm ./*.deb
+    mv unpacked/boot/vmlinu* vmlinuz
+    mv unpacked/boot/config-* config
+    mv unpacked/usr/lib/modules/* modules
+    find modules -name '*.ko.xz' ! -name '*virtio*' ! -name '*failover*' ! -name 'rng-core*' ! -path '*/fuse/*' \
+      ! -path '*/vmw_vsock/*' -delete
+    find modules -type d -empty -delete
+    find modules -name '*.ko.xz' -exec unxz {} +
+    mv "$(find unpacked -path '*/bin/busybox')" busybox.new
+    rm -rf unpacked
+  )
+  rm -rf "$folder"
+  mv "$work" "$folder"
+  mv "$folder/busybox.new" "$folder/busybox"
+}
+
 mount_newer_suite() {
   local root=$cache/forky point
   for point in dev proc sys tmp dev/shm; do
@@ -197,4 +255,6 @@ newer_vsock
 kernel_vsock_test
 guest_crates
 guest_image
+foreign_qemu
+foreign_guests
 say "ready in $cache"

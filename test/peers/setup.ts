@@ -9,6 +9,8 @@ import { existsSync, readFileSync, readdirSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { ROOT } from '../support/repository.ts';
+import { findForeignGuests } from './foreign.ts';
+import type { ForeignGuest } from './foreign.ts';
 import { probeProgram, startProgram } from './process.ts';
 
 const INSTALLER = join(ROOT, 'test/peers/install-debian.sh');
@@ -53,6 +55,8 @@ export interface Peers {
   readonly mkfs: string;
   readonly fsck: string;
   readonly debugfs: string;
+  /** Guests of other architectures. */
+  readonly foreign: readonly ForeignGuest[];
 }
 
 /** What a look for the peers gave. */
@@ -100,6 +104,7 @@ export function findPeers(): PeerSearch {
     mkfs: tool('mkfs.ext4'),
     fsck: tool('e2fsck'),
     debugfs: tool('debugfs'),
+    foreign: findForeignGuests(cache, tool, missing),
   };
   tool('setpriv');
   return missing.length === 0 ? { peers, missing } : { missing };

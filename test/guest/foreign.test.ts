@@ -1,0 +1,172 @@
+/**
+ * Guests of other architectures: aarch64 with pages of 4 and 16 KiB, riscv64, and s390x, whose
+ * bytes are the other way round. Each boots once and uses two disks and two shared folders, one of
+ * each served with what Linux has, the other with only what every POSIX host has; what it wrote is
+ * then compared from the host's side.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import type { ForeignGuest } from '../peers/foreign.ts';
+import { runProgram } from '../peers/process.ts';
+import type { TestProgram } from '../peers/process.ts';
+import { startBlkServer, startFsServer, startRngServer, stopServer } from '../peers/servers.ts';
+import { ensurePeers, missingPeers } from '../peers/setup.ts';
+import type { Peers } from '../peers/setup.ts';
+import { PRELUDE, sha256 } from './blk-scripts.ts';
+import * as scripts from './foreign-scripts.ts';
+import { writeMany } from './fs-host.ts';
+import { runGuestOrThrow } from './qemu.ts';
+import type { GuestResult } from './qemu.ts';
+
+const MIB = 1 << 20;
+const AT_ONCE = 2;
+const TIMEOUT_MS = 600_000; // some 20 seconds on an idle machine
+/** Of files that the host makes: some fit into a page, some do not end with one. */
+const FILE_BYTES = [0, 1, 4095, 4097, 16_385, 70_000, 1_300_000];
+
+/** A disk and a folder, and the processes that serve them. */
+interface Served {
+  readonly host: 'native' | 'posix';
+  readonly disk: string;
+  readonly tag: string;
+  readonly image: string;
+  readonly before: Buffer;
+  readonly share: string;
+  readonly diskSocket: string;
+  readonly shareSocket: string;
+  readonly servers: readonly TestProgram[];
+}
+
+const search = await ensurePeers();
+if (search.peers === undefined) {
+  test('guests of other architectures', { skip: missingPeers(search) }, () => undefined);
+} else {
+  const { peers } = search;
+  test('guests of other architectures', { concurrency: AT_ONCE }, async (context) => {
+    await Promise.all(
+      peers.foreign.map((guest) => {
+        const order = guest.bigEndian ? 'big-endian' : 'little-endian';
+        const what = `${order}, pages of ${guest.pageBytes / 1024} KiB`;
+        return context.test(`a guest uses disks and shared folders: ${guest.name}, ${what}`, (each) =>
+          useAll(each, peers, guest),
+        );
+      }),
+    );
+  });
+}
+
+async function useAll(context: TestContext, peers: Peers, guest: ForeignGuest): Promise<void> {
+  const folder = mkdtempSync(`/tmp/vhost-user-${guest.name}-`);
+  context.after(() => rmSync(folder, { recursive: true, force: true }));
+  const native = await serve(context, peers, folder, 'native');
+  const posix = await serve(context, peers, folder, 'posix');
+  const random = join(folder, 'rng.sock');
+  const rng = await startRngServer({ socketPath: random });
+  context.after(() => rng.stop('SIGKILL'));
+  const all = [native, posix];
+  const result = await runGuestOrThrow({
+    peers: { ...peers, ...{ kernel: guest.kernel, modules: guest.modules, busybox: guest.busybox } },
+    qemu: guest.qemu,
+    machine: guest,
+    bare: true,
+    folder,
+    memory: 'shm',
+    cpus: 1,
+    disks: all.map(({ diskSocket }) => ({ socketPath: diskSocket, queues: 1 })),
+    shares: all.map(({ host, shareSocket, tag }) => ({
+      ...{ socketPath: shareSocket, tag },
+      bus: guest.channels && host === 'posix' ? 'ccw' : 'pci',
+    })),
+    rngs: [{ socketPath: random }],
+    script: guestScript(guest, all),
+    timeoutMs: TIMEOUT_MS,
+  }).catch((error: unknown) => {
+    const said = [...all.flatMap(({ servers }) => servers), rng].map(({ output }) => output);
+    throw new Error(`${String(error)}\nThe servers:\n${said.join('')}`, { cause: error });
+  });
+  for (const server of [...all.flatMap(({ servers }) => servers), rng]) await stopServer(server);
+  const entries = all.map((each) => verify(each, result));
+  context.diagnostic(`${result.seconds.toFixed(1)} s, ${entries.join(' and ')} entries compared`);
+}
+
+async function serve(
+  context: TestContext,
+  peers: Peers,
+  folder: string,
+  host: 'native' | 'posix',
+): Promise<Served> {
+  const disk = host === 'native' ? 'vda' : 'vdb';
+  const share = join(folder, host);
+  const image = join(folder, `${host}.img`);
+  const before = randomBytes(scripts.DISK.mib * MIB);
+  writeFileSync(image, before);
+  await fillShare(share);
+  const [diskSocket, shareSocket] = [`${image}.sock`, `${share}.sock`];
+  const serial = `serial-of-${disk}`;
+  const tag = `share-${host}`;
+  const served = { peers, host, tag, serial, image, sharedDir: share, xattr: true };
+  const servers = [
+    await startBlkServer({ ...served, socketPath: diskSocket }),
+    await startFsServer({ ...served, xattr: host === 'native', socketPath: shareSocket }),
+  ];
+  for (const server of servers) context.after(() => server.stop('SIGKILL'));
+  return { host, disk, tag, image, before, share, diskSocket, shareSocket, servers };
+}
+
+/** Files with their sums, an archive of them with theirs, a link, an odd file and many names. */
+async function fillShare(share: string): Promise<void> {
+  const [host, tree] = [join(share, 'host'), join(share, 'host/tree')];
+  mkdirSync(tree, { recursive: true });
+  const named = FILE_BYTES.map((bytes) => ({ name: `${bytes}.bin`, data: randomBytes(bytes) }));
+  for (const { name, data } of named) writeFileSync(join(tree, name), data);
+  const sumsBelow = (folder: string): string =>
+    named.map(({ name, data }) => `${sha256(data)}  ${folder}${name}\n`).join('');
+  writeFileSync(join(host, 'sums'), sumsBelow('host/tree/'));
+  writeFileSync(join(host, 'archive-sums'), sumsBelow(''));
+  await runProgram(['tar', '-c', '-C', host, '-f', join(host, 'archive.tar'), 'tree']);
+  symlinkSync('a target', join(host, 'link'));
+  const odd = join(host, 'odd');
+  writeFileSync(odd, 'five\n');
+  linkSync(odd, join(host, 'odder'));
+  chownSync(odd, 12, 34);
+  chmodSync(odd, 0o640);
+  utimesSync(odd, 915_148_799, 915_148_799); // the last second of 1998
+  writeMany(join(share, 'many-host'), scripts.NAME_COUNT);
+}
+
+function guestScript(guest: ForeignGuest, all: readonly Served[]): string {
+  return [
+    PRELUDE,
+    scripts.checkMachine(guest.machine, guest.pageBytes),
+    scripts.RANDOM,
+    ...all.map(({ disk, before }) => scripts.useDisk(disk, sha256(before))),
+    ...all.map(({ tag, host }) => scripts.useFolder(tag, host === 'native')),
+  ].join('');
+}
+
+/** Compares both with what the guest did; returns how many entries of the folder were compared. */
+function verify(served: Served, result: GuestResult): number {
+  const { disk, tag, before, image, share } = served;
+  const after = sha256(scripts.diskAfter(disk, before));
+  assert.equal(result.values.get(`sum.${disk}`), after, 'what the guest reads in the end');
+  assert.equal(sha256(readFileSync(image)), after, 'what is in the image');
+  assert.equal(result.values.get(`share.${tag}`), 'done');
+  return scripts.verifyTree(share);
+}
