@@ -76,6 +76,14 @@ const STRUCTS: Readonly<Record<string, string>> = {
   direntplus: 'entry_out 128, dirent 24',
 };
 
+/** Fields that are structures. */
+const INNER: Readonly<Record<string, string>> = {
+  attr: 'attr',
+  lk: 'file_lock',
+  entry_out: 'entry_out',
+  dirent: 'dirent',
+};
+
 interface Field {
   readonly name: string;
   readonly bytes: number;
@@ -183,6 +191,21 @@ describe('the tables of FUSE', () => {
       }
     });
   }
+
+  it('have a width for each field, those of structures inside of others included', () => {
+    const widthsOf = (name: string): number[] =>
+      fieldsOf(STRUCTS[name] as string).flatMap((field) => {
+        const inner = INNER[field.name];
+        if (inner !== undefined && field.bytes > 8) return widthsOf(inner);
+        const isSpare = field.bytes > 8;
+        return isSpare ? new Array<number>(field.bytes / 4).fill(4) : [field.bytes];
+      });
+    assert.deepEqual([...fuse.FUSE_WIDTHS.keys()].sort(), Object.keys(STRUCTS).sort());
+    for (const [name, widths] of fuse.FUSE_WIDTHS) {
+      const expected = widthsOf(name).filter((bytes) => bytes > 0);
+      assert.deepEqual(widths, expected, name);
+    }
+  });
 
   it('leave out no structure', () => {
     const tables = Object.entries(fuse).filter(

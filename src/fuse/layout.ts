@@ -1,7 +1,8 @@
 /**
- * The structures of the FUSE protocol as tables of offsets, in the order of `linux/fuse.h`; all
- * little-endian here, since virtio-fs has the guest's byte order and a modern guest's is that.
- * Fields that are padding, or that nobody reads any more, are left out.
+ * The structures of the FUSE protocol as tables of offsets, in the order of `linux/fuse.h`. Their
+ * numbers have the guest's byte order; whoever reads them takes them for little-endian, and for a
+ * big-endian guest `byte-order.ts` has turned them around before. Fields that are padding, or that
+ * nobody reads any more, are left out.
  *
  * @module
  */

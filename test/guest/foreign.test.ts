@@ -64,8 +64,9 @@ if (search.peers === undefined) {
       peers.foreign.map((guest) => {
         const order = guest.bigEndian ? 'big-endian' : 'little-endian';
         const what = `${order}, pages of ${guest.pageBytes / 1024} KiB`;
-        return context.test(`a guest uses disks and shared folders: ${guest.name}, ${what}`, (each) =>
-          useAll(each, peers, guest),
+        return context.test(
+          `a guest uses disks and shared folders: ${guest.name}, ${what}`,
+          (each) => useAll(each, peers, guest),
         );
       }),
     );
@@ -82,7 +83,10 @@ async function useAll(context: TestContext, peers: Peers, guest: ForeignGuest): 
   context.after(() => rng.stop('SIGKILL'));
   const all = [native, posix];
   const result = await runGuestOrThrow({
-    peers: { ...peers, ...{ kernel: guest.kernel, modules: guest.modules, busybox: guest.busybox } },
+    peers: {
+      ...peers,
+      ...{ kernel: guest.kernel, modules: guest.modules, busybox: guest.busybox },
+    },
     qemu: guest.qemu,
     machine: guest,
     bare: true,
@@ -94,7 +98,7 @@ async function useAll(context: TestContext, peers: Peers, guest: ForeignGuest): 
       ...{ socketPath: shareSocket, tag },
       bus: guest.channels && host === 'posix' ? 'ccw' : 'pci',
     })),
-    rngs: [{ socketPath: random }],
+    rngs: [{ socketPath: random, vectors: 2 }],
     script: guestScript(guest, all),
     timeoutMs: TIMEOUT_MS,
   }).catch((error: unknown) => {

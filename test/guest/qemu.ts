@@ -51,6 +51,8 @@ export interface GuestShare {
 export interface GuestRng {
   /** The back-end's socket; in /tmp for QEMU 11. */
   readonly socketPath: string;
+  /** Interrupts: a machine without pin interrupts needs one for each queue and one more. */
+  readonly vectors?: number;
 }
 
 /** One vsock device of the guest. */
@@ -224,7 +226,8 @@ function shareOptions(share: GuestShare, index: number): readonly string[] {
 
 function rngOptions(rng: GuestRng, index: number): readonly string[] {
   const chardev = `socket,id=r${index},path=${rng.socketPath}`;
-  return ['-chardev', chardev, '-device', `vhost-user-rng-pci,chardev=r${index}`];
+  const vectors = rng.vectors === undefined ? '' : `,vectors=${rng.vectors}`;
+  return ['-chardev', chardev, '-device', `vhost-user-rng-pci,chardev=r${index}${vectors}`];
 }
 
 function vsockOptions(vsock: GuestVsock): readonly string[] {

@@ -11,11 +11,14 @@ import {
   FUSE_IN_HEADER,
   FUSE_OPCODE,
   FUSE_OUT_HEADER,
+  FUSE_OUT_HEADER_WIDTHS,
   LINUX_E,
   fuseOpcodeName,
+  swapFuseFields,
 } from '../../../fuse/index.ts';
 import { OUTPUT_BYTES_MAX } from './call.ts';
 import type { Scratch, ServerCall } from './call.ts';
+import { swapAnswer } from './guest-order.ts';
 
 const ANSWER_HEADER_BYTES = FUSE_OUT_HEADER.SIZE;
 /** A kernel takes nothing from the next number on for an error. */
@@ -51,11 +54,23 @@ export class FaultLines {
   }
 }
 
+/** To whom an answer goes: what its header has of the request's. */
+interface Asker {
+  uniqueLow: number;
+  uniqueHigh: number;
+  /** Its guest is big-endian. */
+  swapped: boolean;
+}
+
 /** See the module. */
 export class Answers {
+  /** Whether the guest of the request that was just read is big-endian. */
+  swapped = false;
   readonly #scratch: Scratch;
   readonly #counters: Float64Array;
   readonly #lines: FaultLines;
+  /** Of a request that is answered without a call. */
+  readonly #now: Asker = { uniqueLow: 0, uniqueHigh: 0, swapped: false };
 
   constructor(scratch: Scratch, counters: Float64Array, lines: FaultLines) {
     this.#scratch = scratch;
@@ -78,10 +93,11 @@ export class Answers {
     if (checked === EIO) this.count(COUNTER.ioErrors);
     else if (checked >= 0) this.#countDone(call, checked);
     if (!read || checked < 0) {
-      this.answer(queue, chain, call.uniqueLow, call.uniqueHigh, checked);
+      if (call.swapped) swapAnswer(this.#scratch.out, call, checked);
+      this.answer(queue, chain, call, checked);
       return;
     }
-    this.#writeHeader(call.uniqueLow, call.uniqueHigh, checked);
+    this.#writeHeader(call, checked);
     chain.copyIn(0, this.#scratch.answer, 0, ANSWER_HEADER_BYTES);
     queue.push(chain, ANSWER_HEADER_BYTES + checked);
   }
@@ -107,29 +123,34 @@ export class Answers {
     }
   }
 
-  /** Gives a chain back with what is in the shared answer: `result` bytes, or an error. */
-  answer(queue: Virtqueue, chain: Chain, low: number, high: number, result: number): void {
-    this.#writeHeader(low, high, result);
+  /**
+   * Gives a chain back with what is in the shared answer: `result` bytes, or an error. What is
+   * there is in the guest's byte order already.
+   */
+  answer(queue: Virtqueue, chain: Chain, to: Asker, result: number): void {
+    this.#writeHeader(to, result);
     const bytes = ANSWER_HEADER_BYTES + Math.max(result, 0);
     chain.copyIn(0, this.#scratch.answer, 0, bytes);
     queue.push(chain, bytes);
   }
 
-  #writeHeader(low: number, high: number, result: number): void {
+  #writeHeader(to: Asker, result: number): void {
     const { view } = this.#scratch.answer;
     const bytes = ANSWER_HEADER_BYTES + Math.max(result, 0);
     view.setUint32(FUSE_OUT_HEADER.len, bytes, true);
     view.setInt32(FUSE_OUT_HEADER.error, Math.min(result, 0), true);
-    view.setUint32(FUSE_OUT_HEADER.unique, low, true);
-    view.setUint32(FUSE_OUT_HEADER.unique + 4, high, true);
+    view.setUint32(FUSE_OUT_HEADER.unique, to.uniqueLow, true);
+    view.setUint32(FUSE_OUT_HEADER.unique + 4, to.uniqueHigh, true);
+    if (to.swapped) swapFuseFields(view, 0, ANSWER_HEADER_BYTES, FUSE_OUT_HEADER_WIDTHS);
   }
 
   /** Answers a request, whose header is the one that was just read, without a call. */
   answerNow(queue: Virtqueue, chain: Chain, result: number): void {
     const { view } = this.#scratch.in;
-    const low = view.getUint32(FUSE_IN_HEADER.unique, true);
-    const high = view.getUint32(FUSE_IN_HEADER.unique + 4, true);
-    this.answer(queue, chain, low, high, result);
+    this.#now.uniqueLow = view.getUint32(FUSE_IN_HEADER.unique, true);
+    this.#now.uniqueHigh = view.getUint32(FUSE_IN_HEADER.unique + 4, true);
+    this.#now.swapped = this.swapped;
+    this.answer(queue, chain, this.#now, result);
   }
 
   /** A request that cannot be right. */

@@ -85,6 +85,10 @@ export class ServerCall implements FuseCall, NamePlaces {
   unique = 0;
   uniqueLow = 0;
   uniqueHigh = 0;
+  /** The guest that asks is big-endian. */
+  swapped = false;
+  /** GETXATTR or LISTXATTR with room for the value: the answer is that, and no number. */
+  wantsValue = false;
   nodeId = 0;
   uid = 0;
   gid = 0;
@@ -232,6 +236,7 @@ export class CallPool {
     call.iovCount = 0;
     call.dataBytes = 0;
     call.tag = 0;
+    call.wantsValue = false;
     return call;
   }
 

@@ -34,6 +34,7 @@ import type { FuseOperations } from '../operations.ts';
 import { Answers, FaultLines } from './answers.ts';
 import { CallPool, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, STATE, Scratch } from './call.ts';
 import type { ServerCall } from './call.ts';
+import { isTurnedInit, swapArguments, swapHeader, wantsValue } from './guest-order.ts';
 import { negotiate } from './init.ts';
 import type { ReaddirPlus } from './init.ts';
 import { findNames } from './names.ts';
@@ -115,6 +116,14 @@ export class FuseServer {
       return;
     }
     chain.copyOut(0, this.#scratch.in, 0, HEADER_BYTES);
+    if (this.#answers.swapped) swapHeader(this.#scratch.in.view);
+    this.#take(queue, chain);
+  }
+
+  /** Takes a request whose header was read. */
+  #take(queue: Virtqueue, chain: Chain): void {
+    const { view } = this.#scratch.in;
+    const { readableBytes } = chain;
     const opcode = view.getUint32(FUSE_IN_HEADER.opcode, true);
     const lengthBytes = view.getUint32(FUSE_IN_HEADER.len, true);
     if (opcode === FUSE_OPCODE.FORGET || opcode === FUSE_OPCODE.BATCH_FORGET) {
@@ -128,7 +137,8 @@ export class FuseServer {
       return;
     }
     if (lengthBytes < HEADER_BYTES || lengthBytes > readableBytes) {
-      this.#answers.refuse(queue, chain);
+      if (isTurnedInit(opcode, lengthBytes, readableBytes)) this.#turnByteOrder(queue, chain);
+      else this.#answers.refuse(queue, chain);
       return;
     }
     const row = this.#rows[opcode];
@@ -136,6 +146,13 @@ export class FuseServer {
     else if (!this.#mounted) this.#answers.answerNow(queue, chain, EIO);
     else if (row.method === null) this.#answers.answerNow(queue, chain, ENOSYS);
     else this.#ask(queue, chain, opcode, lengthBytes, row);
+  }
+
+  /** Begins with the session to come; what is pending is answered in the old order. */
+  #turnByteOrder(queue: Virtqueue, chain: Chain): void {
+    this.#answers.swapped = !this.#answers.swapped;
+    swapHeader(this.#scratch.in.view);
+    this.#take(queue, chain);
   }
 
   /** An INIT or DESTROY waits until nothing is pending any more. */
@@ -161,7 +178,7 @@ export class FuseServer {
       call.chain = null;
       call.dataBytes = 0;
       if (queue !== null && chain !== null && chain.taken) {
-        this.#answers.answer(queue, chain, call.uniqueLow, call.uniqueHigh, EINTR);
+        this.#answers.answer(queue, chain, call, EINTR);
       }
       this.#onePendingLess();
     }
@@ -188,6 +205,7 @@ export class FuseServer {
     const room = chain.writableBytes - ANSWER_HEADER_BYTES;
     const call = this.#calls.take(queue, chain);
     call.opcode = opcode;
+    call.swapped = this.#answers.swapped;
     call.uniqueLow = view.getUint32(FUSE_IN_HEADER.unique, true);
     call.uniqueHigh = view.getUint32(FUSE_IN_HEADER.unique + 4, true);
     call.unique = joinU64(call.uniqueLow, call.uniqueHigh);
@@ -196,6 +214,7 @@ export class FuseServer {
     call.gid = view.getUint32(FUSE_IN_HEADER.gid, true);
     call.pid = view.getUint32(FUSE_IN_HEADER.pid, true);
     call.inputBytes = argumentBytes;
+    if (call.swapped) call.wantsValue = wantsValue(this.#scratch.input, opcode);
     call.outBytesMax = Math.min(room, OUTPUT_BYTES_MAX);
     let fault = 0;
     if (
@@ -255,7 +274,9 @@ export class FuseServer {
     if (opcode === FUSE_OPCODE.WRITE) bytes = Math.min(bytes, FUSE_WRITE_IN.SIZE);
     if (bytes < 0 || bytes > INPUT_BYTES_MAX - FUSE_SETXATTR_IN.SIZE) return -1;
     if (bytes > 0) chain.copyOut(HEADER_BYTES, this.#scratch.in, HEADER_BYTES, bytes);
-    if (opcode === FUSE_OPCODE.SETXATTR && !this.#setxattrExt && bytes >= OLD_SETXATTR_BYTES) {
+    const old = opcode === FUSE_OPCODE.SETXATTR && !this.#setxattrExt;
+    if (this.#answers.swapped) swapArguments(input, opcode, old ? OLD_SETXATTR_BYTES : bytes);
+    if (old && bytes >= OLD_SETXATTR_BYTES) {
       inputArray.copyWithin(FUSE_SETXATTR_IN.SIZE, OLD_SETXATTR_BYTES, bytes);
       input.setUint32(OLD_SETXATTR_BYTES, 0, true);
       input.setUint32(OLD_SETXATTR_BYTES + 4, 0, true);
@@ -296,6 +317,7 @@ export class FuseServer {
     const { view } = this.#scratch.in;
     const call = this.#calls.take(queue, chain);
     call.opcode = opcode;
+    call.swapped = this.#answers.swapped;
     call.uniqueLow = view.getUint32(FUSE_IN_HEADER.unique, true);
     call.uniqueHigh = view.getUint32(FUSE_IN_HEADER.unique + 4, true);
     call.outBytesMax = Math.min(chain.writableBytes - ANSWER_HEADER_BYTES, OUTPUT_BYTES_MAX);
@@ -353,6 +375,7 @@ export class FuseServer {
     }
     const { input } = this.#scratch;
     chain.copyOut(HEADER_BYTES, this.#scratch.in, HEADER_BYTES, FUSE_INTERRUPT_IN.SIZE);
+    if (this.#answers.swapped) swapArguments(input, FUSE_OPCODE.INTERRUPT, FUSE_INTERRUPT_IN.SIZE);
     const unique = readU64(input, FUSE_INTERRUPT_IN.unique);
     if (this.#mounted && unique !== Infinity) this.#interruptOne(unique);
     if (chain.writableBytes < ANSWER_HEADER_BYTES) queue.push(chain, 0);
@@ -383,6 +406,7 @@ export class FuseServer {
     const { input } = this.#scratch;
     const { view } = this.#scratch.in;
     chain.copyOut(HEADER_BYTES, this.#scratch.in, HEADER_BYTES, bytes);
+    if (this.#answers.swapped) swapArguments(input, opcode, bytes);
     if (single) {
       this.#forgetOne(readU64(view, FUSE_IN_HEADER.nodeid), readU64(input, 0));
       queue.push(chain, 0);
