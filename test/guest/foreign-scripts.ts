@@ -96,6 +96,7 @@ echo "@share.${tag}=done"
 }
 
 function callByCall(linux: boolean): string {
+  const room = 'fallocate -l 70000 room && expect "room" "$(stat -c %s room)" 70000';
   return `echo one >one && ln one two && ln -s one three && mkfifo five
 mknod six c 259 300 || fail "mknod"
 chown 12:34 one && chmod 4751 one && touch -h -d '1999-12-31 23:59:59' three one
@@ -108,7 +109,8 @@ dd if=direct bs=4096 skip=17 count=1 iflag=direct 2>/dev/null >/tmp/piece
 dd if=copy bs=4096 skip=17 count=1 2>/dev/null | cmp - /tmp/piece || fail "a direct read amid it"
 truncate -s 3000000 sparse && printf x | dd of=sparse bs=1 seek=2000000 conv=notrunc 2>/dev/null
 expect "the hole's sum" "$(head -c 2000000 sparse | sum)" "$(head -c 2000000 /dev/zero | sum)"
-${linux ? 'fallocate -l 70000 room && expect "room" "$(stat -c %s room)" 70000\n' : ''}echo again >>one
+${linux ? room : ':'}
+echo again >>one
 printf 'ü 😀 %s' "$(yes n | head -n 120 | tr -d '\\n')" >name.txt
 touch "$(cat name.txt)" && mkdir -p a/b/c && mv a/b moved && mv one moved/c/one && rmdir a
 mv -f copy "$(cat name.txt)" || fail "a rename over a file"
@@ -117,7 +119,9 @@ ls nowhere 2>/tmp/said && fail "a file that is not there"
 grep -q 'No such file or directory' /tmp/said || fail "an error is another one: $(cat /tmp/said)"
 mkdir two 2>/tmp/said && fail "a folder over a file"
 grep -q 'File exists' /tmp/said || fail "an error is another one: $(cat /tmp/said)"
-echo x >gone && exec 3<gone && rm gone && expect "a file without a name" "$(cat <&3)" x && exec 3<&-
+echo x >gone && exec 3<gone && rm gone || fail "rm of a file that is open"
+expect "a file without a name" "$(cat <&3)" x
+exec 3<&-
 `;
 }
 

@@ -29,13 +29,15 @@ import type { TestProgram } from '../peers/process.ts';
 import { startBlkServer, startFsServer, startRngServer, stopServer } from '../peers/servers.ts';
 import { ensurePeers, missingPeers } from '../peers/setup.ts';
 import type { Peers } from '../peers/setup.ts';
+import { tellProof } from '../support/proof.ts';
 import { PRELUDE, sha256 } from './blk-scripts.ts';
 import * as scripts from './foreign-scripts.ts';
 import { writeMany } from './fs-host.ts';
 import { runGuestOrThrow } from './qemu.ts';
 import type { GuestResult } from './qemu.ts';
 
-const MIB = 1 << 20;
+const KIB = 1024;
+const MIB = KIB * KIB;
 const AT_ONCE = 2;
 const TIMEOUT_MS = 600_000; // some 20 seconds on an idle machine
 /** Of files that the host makes: some fit into a page, some do not end with one. */
@@ -54,26 +56,40 @@ interface Served {
   readonly servers: readonly TestProgram[];
 }
 
+/** Each guest has six programs, and each of those listens for the end of this one. */
+process.setMaxListeners(AT_ONCE * 10);
+
 const search = await ensurePeers();
 if (search.peers === undefined) {
-  test('guests of other architectures', { skip: missingPeers(search) }, () => undefined);
+  test('guests of other architectures are there', { skip: missingPeers(search) }, () => undefined);
 } else {
   const { peers } = search;
   test('guests of other architectures', { concurrency: AT_ONCE }, async (context) => {
+    const compared = new Map<string, number>();
     await Promise.all(
       peers.foreign.map((guest) => {
         const order = guest.bigEndian ? 'big-endian' : 'little-endian';
-        const what = `${order}, pages of ${guest.pageBytes / 1024} KiB`;
-        return context.test(
-          `a guest uses disks and shared folders: ${guest.name}, ${what}`,
-          (each) => useAll(each, peers, guest),
-        );
+        const what = `${order}, pages of ${guest.pageBytes / KIB} KiB`;
+        const name = `a guest uses disks and shared folders: ${guest.name}, ${what}`;
+        return context.test(name, async (each) => {
+          compared.set(guest.name, await useAll(each, peers, guest));
+        });
       }),
     );
+    tellProof(context, proofOf(peers.foreign, compared));
   });
 }
 
-async function useAll(context: TestContext, peers: Peers, guest: ForeignGuest): Promise<void> {
+/** What the guests that came to their end have proved. */
+function proofOf(guests: readonly ForeignGuest[], compared: ReadonlyMap<string, number>): string {
+  const done = guests.filter(({ name }) => compared.has(name));
+  const names = done.map(({ name, bigEndian }) => (bigEndian ? `${name} (big-endian)` : name));
+  const entries = [...compared.values()].reduce((sum, each) => sum + each, 0);
+  return `guests: ${names.join(', ')}: disk and shared folder, ${entries} entries compared`;
+}
+
+/** Returns how many entries of shared folders were compared. */
+async function useAll(context: TestContext, peers: Peers, guest: ForeignGuest): Promise<number> {
   const folder = mkdtempSync(`/tmp/vhost-user-${guest.name}-`);
   context.after(() => rmSync(folder, { recursive: true, force: true }));
   const native = await serve(context, peers, folder, 'native');
@@ -108,6 +124,7 @@ async function useAll(context: TestContext, peers: Peers, guest: ForeignGuest): 
   for (const server of [...all.flatMap(({ servers }) => servers), rng]) await stopServer(server);
   const entries = all.map((each) => verify(each, result));
   context.diagnostic(`${result.seconds.toFixed(1)} s, ${entries.join(' and ')} entries compared`);
+  return entries.reduce((sum, each) => sum + each, 0);
 }
 
 async function serve(

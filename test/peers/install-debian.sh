@@ -7,6 +7,7 @@
 #   - in it, vhost-device-vsock; and the kernel's own test of vsock, from the kernel's source package
 #   - an ext4 image of that suite, the root of guests that use a shared folder: a compiler, git, sqlite3,
 #     fio, and from their crates fsx and pjdfstest
+#   - QEMU 10 for aarch64, riscv64 and s390x, and kernels of Debian 13 with a busybox for them
 # Quick when everything is there. Usage: install-debian.sh CACHE_FOLDER
 #        install-debian.sh --remove CACHE_FOLDER
 # Always remove the cache folder by --remove: /tmp and /dev of this machine are mounted inside it.

@@ -109,9 +109,7 @@ export class FuseServer {
   /** Takes one request; it is answered at once, or is pending. The caller has looked at `full`. */
   handle(queue: Virtqueue, chain: Chain): void {
     this.#answers.count(COUNTER.requests);
-    const readableBytes = chain.readableBytes;
-    const { view } = this.#scratch.in;
-    if (readableBytes < HEADER_BYTES) {
+    if (chain.readableBytes < HEADER_BYTES) {
       this.#answers.giveBack(queue, chain);
       return;
     }
