@@ -120,7 +120,9 @@ function commandLines(text: string): string[][] {
     .split('\n')
     .flatMap((line) => {
       const command = /^(?:.*\bnpx )?vhost-user ([a-z][^|>#)]*)/.exec(line.trim())?.[1];
-      return command === undefined ? [] : [command.trim().split(/\s+/)];
+      // What comes after -- are the words of another program.
+      const ours = command?.replace(/ --( .*)?$/, '').trim();
+      return ours === undefined ? [] : [ours.split(/\s+/)];
     });
 }
 

@@ -15,18 +15,37 @@ export class Faults {
   readonly #path: string;
   readonly #document: Document.Parsed;
   readonly #lines: LineCounter;
+  readonly #titles: readonly string[] | null;
   readonly #found: { readonly at: number; readonly text: string }[] = [];
 
-  constructor(path: string, document: Document.Parsed, lines: LineCounter) {
+  /** `titles` name the devices of a configuration that no file holds, for people. */
+  constructor(
+    path: string,
+    document: Document.Parsed,
+    lines: LineCounter,
+    titles: readonly string[] | null = null,
+  ) {
     this.#path = path;
     this.#document = document;
     this.#lines = lines;
+    this.#titles = titles;
   }
 
   /** A fault of the value at a path; `key` when one of its keys is wrong. */
   add(path: Path, message: string, key?: string): void {
-    const where = pathText(key === undefined ? path : [...path, key]);
-    this.addAt(this.#offsetOf(path, key), where === '' ? message : `${where}: ${message}`);
+    const whole = key === undefined ? path : [...path, key];
+    const at = this.#offsetOf(path, key);
+    const title = this.#titles?.[Number(path[1])];
+    if (title === undefined) {
+      const where = pathText(whole);
+      this.addAt(at, where === '' ? message : `${where}: ${message}`);
+    } else {
+      const where = pathText(whole.slice(2));
+      this.#found.push({
+        at,
+        text: [title, where, message].filter((each) => each !== '').join(': '),
+      });
+    }
   }
 
   /** A fault at an offset of the text. */
@@ -49,6 +68,7 @@ export class Faults {
   /** All of them as one error. */
   error(): UsageError {
     const sorted = this.#found.toSorted((a, b) => a.at - b.at).map(({ text: each }) => each);
+    if (this.#titles !== null) return new UsageError(sorted.join('\n'));
     return new UsageError(['the configuration is wrong', ...sorted].join('\n'));
   }
 

@@ -163,14 +163,22 @@ const CONFIG = z.strictObject({
     .min(1, { error: 'must have at least one device' }),
 });
 
+/** A type of device. */
+export type DeviceType = AnyDeviceInput['type'];
+
 /** The types of devices, each with its settings. */
-const DEVICES: Readonly<Record<string, z.ZodObject>> = {
+const DEVICES: Readonly<Record<DeviceType, z.ZodObject>> = {
   blk: BLK,
   fs: FS,
   vsock: VSOCK,
   rng: RNG,
   console: CONSOLE,
 };
+
+/** The settings of a type of device. */
+export function deviceSchema(type: DeviceType): z.ZodObject {
+  return DEVICES[type];
+}
 
 /** The JSON schema of the file, for editors. */
 export function configSchema(): object {
@@ -179,8 +187,8 @@ export function configSchema(): object {
 
 /** The settings that a device of a type may have; without a type, those of the file. */
 export function settingsOf(type?: string): string[] {
-  const schema = type === undefined ? CONFIG : DEVICES[type];
-  return Object.keys(schema?.shape ?? {});
+  const schema = type === undefined ? CONFIG : DEVICES[type as DeviceType];
+  return Object.keys((schema as z.ZodObject | undefined)?.shape ?? {});
 }
 
 /** The types of devices. */

@@ -93,12 +93,20 @@ const ALIASES_MAX = 100;
 const SOCKET_KEYS = ['socket-path', 'fd', 'activation'] as const;
 const FS_SOURCES = ['shared-dir', 'archive', 'memory'] as const;
 
+/** What a configuration is for. */
+export interface ConfigPurpose {
+  /** Each device says where a front-end is met. Default: true; else this program may say so. */
+  readonly needsSockets?: boolean;
+  /** How faults name the devices, for a configuration that no file holds. */
+  readonly titles?: readonly string[];
+}
+
 /**
  * Reads and checks a file.
  * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read; UsageError naming every
  *   fault
  */
-export function loadConfig(path: string): Config {
+export function loadConfig(path: string, purpose: ConfigPurpose = {}): Config {
   let source: string;
   try {
     source = readFileSync(path, 'utf8');
@@ -107,14 +115,14 @@ export function loadConfig(path: string): Config {
       cause: error,
     });
   }
-  return parseConfig(source, path);
+  return parseConfig(source, path, purpose);
 }
 
 /** Checks a text; `path` names it in faults, and its folder is where relative paths begin. */
-export function parseConfig(source: string, path: string): Config {
+export function parseConfig(source: string, path: string, purpose: ConfigPurpose = {}): Config {
   const lines = new LineCounter();
   const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
-  const faults = new Faults(path, document, lines);
+  const faults = new Faults(path, document, lines, purpose.titles);
   for (const error of document.errors) faults.addAt(error.pos[0], firstLine(error.message));
   faults.throwIfAny();
   const shape = checkShape(valuesOf(document, faults));
@@ -123,7 +131,13 @@ export function parseConfig(source: string, path: string): Config {
     throw faults.error();
   }
   const { config } = shape;
-  config.devices.forEach((device, i) => checkDevice(device, ['devices', i], faults));
+  const { needsSockets = true } = purpose;
+  config.devices.forEach((device, i) => {
+    const place: Path = ['devices', i];
+    if (needsSockets) checkSocket(device, place, faults);
+    else checkOwnSocket(device, place, faults);
+    checkDevice(device, place, faults);
+  });
   checkPlaces(config.devices, faults);
   checkGuests(config.devices, faults);
   checkStdio(config.devices, faults);
@@ -196,7 +210,6 @@ function unknownKey(key: string, known: readonly string[]): string {
 
 /** What no schema says: settings that exclude or need each other. */
 function checkDevice(device: AnyDeviceInput, path: Path, faults: Faults): void {
-  checkSocket(device, path, faults);
   if (device.type === 'blk') checkBlk(device, path, faults);
   if (device.type === 'fs') checkFs(device, path, faults);
   if (device.type === 'vsock') checkVsock(device, path, faults);
@@ -209,10 +222,23 @@ function checkSocket(device: DeviceInput, path: Path, faults: Faults): void {
     const found = given.length === 0 ? 'there is none' : `there are ${given.join(' and ')}`;
     faults.add(path, `needs one of ${SOCKET_KEYS.join(', ')}, and ${found}`);
   }
-  const listens = device['socket-path'] !== undefined && device.connect !== true;
   if (device.connect === true && device['socket-path'] === undefined) {
     faults.add(path, 'needs socket-path, the path to connect to', 'connect');
   }
+  checkListening(device, path, faults);
+}
+
+/** A monitor is started that connects to what we listen on. */
+function checkOwnSocket(device: DeviceInput, path: Path, faults: Faults): void {
+  for (const key of ['fd', 'activation', 'connect'] as const) {
+    if (device[key] === undefined || device[key] === false) continue;
+    faults.add(path, 'cannot be here: QEMU connects to a socket-path, or to one of ours', key);
+  }
+  checkListening({ 'socket-path': 'ours', ...device }, path, faults);
+}
+
+function checkListening(device: DeviceInput, path: Path, faults: Faults): void {
+  const listens = device['socket-path'] !== undefined && device.connect !== true;
   for (const key of ['socket-mode', 'socket-group'] as const) {
     if (device[key] !== undefined && !listens) {
       faults.add(path, 'is for a socket-path to listen on', key);

@@ -5,8 +5,8 @@
  */
 import { VhostUserError, errorMessage } from '../util/index.ts';
 
-/** The exit codes of every command. */
-export const EXIT = { OK: 0, FAILED: 1, USAGE: 2 } as const;
+/** The exit codes of every command. To SIGNALLED the number of a signal is added, as shells do. */
+export const EXIT = { OK: 0, FAILED: 1, USAGE: 2, SIGNALLED: 128 } as const;
 
 /** The command line or a configuration file is wrong; nothing has been started. */
 export class UsageError extends Error {

@@ -171,6 +171,34 @@ export const CONNECT_EXAMPLES: readonly Example[] = [
   },
 ];
 
+/** Examples of `vhost-user qemu`. */
+export const QEMU_EXAMPLES: readonly Example[] = [
+  {
+    title: 'A disk, a folder and a vsock; what comes after -- is for QEMU:',
+    lines: [
+      'vhost-user qemu --blk /tmp/disk.img --fs ~/src:src --vsock 3',
+      '-- -m 2G -smp 2 -nographic',
+    ],
+  },
+  { title: 'Mount the folder, in the guest:', lines: [mountLine('src')] },
+  {
+    title: 'Settings of the devices, as in a configuration file:',
+    lines: [
+      'vhost-user qemu --blk /tmp/disk.img,read-only,serial=DISK1',
+      '--fs ~/src:src,cache=always,writeback --rng max-bytes=4K,period=1000',
+      '--console unix:/tmp/console.sock -- -m 2G',
+    ],
+  },
+  {
+    title: 'The script, to read or to change, and the same for another monitor:',
+    lines: ['vhost-user qemu --blk /tmp/disk.img --print -- -m 2G > /tmp/vm.sh'],
+  },
+  {
+    title: 'A domain for libvirt:',
+    lines: ['vhost-user qemu --blk /tmp/disk.img --print --for libvirt > /tmp/vm.xml'],
+  },
+];
+
 /** Examples of `vhost-user run`. */
 export const RUN_EXAMPLES: readonly Example[] = [
   {

@@ -7,6 +7,7 @@
 import type { Command, Option } from 'commander';
 import {
   PROGRAM_EXAMPLES,
+  QEMU_EXAMPLES,
   RUN_EXAMPLES,
   blkExamples,
   consoleExamples,
@@ -150,7 +151,7 @@ function programPage(program: Command, version: string): string {
     'is YAML or JSON. Settings of a device have the names of the options of its command, without',
     'the dashes; what an option switches off is a setting that is false.',
     ...verbatim(CONFIG_EXAMPLE),
-    ...examples([...PROGRAM_EXAMPLES, ...RUN_EXAMPLES]),
+    ...examples([...PROGRAM_EXAMPLES, ...QEMU_EXAMPLES, ...RUN_EXAMPLES]),
     ...ending([...devices.map((name) => `.BR vhost-user-${name} (1),`), '.BR qemu (1)']),
   ]);
 }

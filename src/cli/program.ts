@@ -14,6 +14,7 @@ import { addDescriptionCommand } from './commands/description.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
 import { addFsCommand } from './commands/fs.ts';
 import { addManCommand } from './commands/man.ts';
+import { addQemuCommand } from './commands/qemu.ts';
 import { addRngCommand } from './commands/rng.ts';
 import { addRunCommand } from './commands/run.ts';
 import { addVsockCommand } from './commands/vsock.ts';
@@ -44,6 +45,8 @@ export function buildProgram(): Command {
   addRngCommand(program);
   addConsoleCommand(program);
   addRunCommand(program);
+  program.commandsGroup('Virtual machines:');
+  addQemuCommand(program);
   program.commandsGroup('For your programs:');
   addVsockConnectCommand(program);
   program.commandsGroup('For your system:');
@@ -59,6 +62,7 @@ export async function addExamples(program: Command): Promise<void> {
   const {
     PROGRAM_EXAMPLES,
     RUN_EXAMPLES,
+    QEMU_EXAMPLES,
     CONNECT_EXAMPLES,
     blkHelp,
     examplesText,
@@ -78,6 +82,7 @@ export async function addExamples(program: Command): Promise<void> {
     rng: rngHelp(qemuHost(os, arch)),
     console: consoleHelp(qemuHost(os, arch)),
     run: examplesText(RUN_EXAMPLES),
+    qemu: examplesText(QEMU_EXAMPLES),
     'vsock-connect': examplesText(CONNECT_EXAMPLES),
   };
   for (const command of [program, ...program.commands]) {

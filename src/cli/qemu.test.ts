@@ -7,7 +7,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { blkExamples, blkHelp, fsExamples, fsHelp, rngExamples, rngHelp, wrap } from './help.ts';
-import { mountLine, qemuBlkLines, qemuFsLines, qemuHost, qemuRngLines, shellWord } from './qemu.ts';
+import { mountLine, qemuBlkLines, qemuFsLines, qemuHost, qemuRngLines } from './qemu.ts';
+import { shellWord } from './shell.ts';
 
 const YES = (): boolean => true;
 const NO = (): boolean => false;

@@ -4,6 +4,10 @@
  * @module
  */
 import { accessSync, constants } from 'node:fs';
+import { shellWord } from './shell.ts';
+import { VSOCK_QUEUES } from './vmm/attachment.ts';
+import type { Attachment } from './vmm/attachment.ts';
+import { GENERIC_DEVICE, chardevText, deviceNames, deviceText } from './vmm/qemu-devices.ts';
 
 /** What QEMU is like on a host. */
 export interface QemuHost {
@@ -102,37 +106,30 @@ export function qemuHost(
 
 /** The command line as its parts, to be joined by line continuations. */
 export function qemuBlkLines(host: QemuHost, disk: BlkAttachment): string[] {
-  const queues = String(disk.queueCount);
-  const device = host.complete
-    ? `vhost-user-blk-pci,chardev=disk,num-queues=${queues}`
-    : `vhost-user-test-device-pci,chardev=disk,virtio-id=2,num_vqs=${queues},config_size=60`;
-  return qemuLines(host, 'disk', disk.socketPath, device);
+  const device: Attachment = { type: 'blk', id: 'disk', readOnly: false, ...disk };
+  return qemuLines(host, device, host.complete ? 'vhost-user-blk-pci' : GENERIC_DEVICE);
 }
 
 /** The same for a shared folder. */
 export function qemuFsLines(host: QemuHost, folder: FsAttachment): string[] {
-  const { socketPath, tag, requestQueueCount: queues } = folder;
-  const more = queues > 1 ? `,num-request-queues=${queues}` : '';
-  const device = `vhost-user-fs-pci,chardev=fs,tag=${inOption(tag)},queue-size=1024${more}`;
-  return qemuLines(host, 'fs', socketPath, device);
+  const { socketPath, tag, requestQueueCount } = folder;
+  const queueCount = requestQueueCount + 1; // with that of high priority
+  return qemuLines(host, { type: 'fs', id: 'fs', socketPath, tag, queueCount });
 }
 
 /** The same for a console. */
 export function qemuConsoleLines(host: QemuHost, console: ConsoleAttachment): string[] {
-  const { socketPath, queueCount } = console;
-  const properties = `virtio-id=3,num_vqs=${queueCount},config_size=12`;
-  const device = `vhost-user-test-device-pci,chardev=console,${properties}`;
-  return qemuLines(host, 'console', socketPath, device);
+  return qemuLines(host, { type: 'console', id: 'console', ...console });
 }
 
 /** The same for a vsock; the guest's CID is the back-end's to say. */
 export function qemuVsockLines(host: QemuHost, { socketPath }: VsockAttachment): string[] {
-  return qemuLines(host, 'vsock', socketPath, 'vhost-user-vsock-pci,chardev=vsock');
+  return qemuLines(host, { type: 'vsock', id: 'vsock', socketPath, queueCount: VSOCK_QUEUES });
 }
 
 /** The same for an entropy device. */
 export function qemuRngLines(host: QemuHost, socketPath: string): string[] {
-  return qemuLines(host, 'rng', socketPath, 'vhost-user-rng-pci,chardev=rng');
+  return qemuLines(host, { type: 'rng', id: 'rng', socketPath, queueCount: 1 });
 }
 
 /** What the guest does with a tag. */
@@ -140,25 +137,20 @@ export function mountLine(tag: string): string {
   return `mount -t virtiofs ${shellWord(tag)} /mnt`;
 }
 
-function qemuLines(host: QemuHost, id: string, socketPath: string, device: string): string[] {
+function qemuLines(
+  host: QemuHost,
+  attachment: Attachment,
+  name: string = deviceNames(attachment.type, false)[0] ?? GENERIC_DEVICE,
+): string[] {
+  const { id, socketPath } = attachment;
   const cpu = host.accelerator === 'tcg' ? 'max' : 'host';
   const processor = `-accel ${host.accelerator} -cpu ${cpu}`;
   return [
     `${host.program} -machine ${host.machine},memory-backend=mem ${processor} -m 1G`,
     `-object ${host.memory},id=mem,size=1G,share=on`,
-    `-chardev ${shellWord(`socket,id=${id},path=${inOption(socketPath)}`)}`,
-    `-device ${shellWord(device)}`,
+    `-chardev ${shellWord(chardevText(id, socketPath))}`,
+    `-device ${shellWord(deviceText(attachment, id, name))}`,
   ];
-}
-
-/** A value of an option of QEMU's: a comma is written twice. */
-function inOption(text: string): string {
-  return text.replaceAll(',', ',,');
-}
-
-/** A word as a POSIX shell wants it. */
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 function mayOpen(path: string): boolean {

@@ -5,7 +5,7 @@
  */
 import { VsockNetwork } from '../devices/vsock/index.ts';
 import type { LogLevel } from '../backend/index.ts';
-import type { Config } from './config.ts';
+import type { Config, DeviceConfig } from './config.ts';
 import type { LogFormat } from './options.ts';
 import { blkEntry } from './serve-blk.ts';
 import { consoleEntry } from './serve-console.ts';
@@ -13,6 +13,7 @@ import { fsEntry } from './serve-fs.ts';
 import { rngEntry } from './serve-rng.ts';
 import { vsockEntry } from './serve-vsock.ts';
 import { openLog, serve } from './serve.ts';
+import type { ServeEntry } from './serve.ts';
 import { InheritedSockets, resolveAddress } from './socket-address.ts';
 
 /** Serves a configuration and returns the exit code. */
@@ -20,10 +21,17 @@ export async function serveConfig(
   config: Config,
   log: { readonly level: LogLevel; readonly format: LogFormat },
 ): Promise<number> {
+  const entries = configEntries(config.devices, 'vhost-user run --help');
+  const ownsTerminal = entries.some((entry) => entry.ownsTerminal === true);
+  return await serve(entries, openLog(log.level, log.format, ownsTerminal));
+}
+
+/** The devices of a configuration as something to be served; its guests are in one network. */
+export function configEntries(devices: readonly DeviceConfig[], help: string): ServeEntry[] {
   const inherited = new InheritedSockets();
   const network = new VsockNetwork();
-  const entries = config.devices.map((device) => {
-    const address = resolveAddress(device.socket, inherited, 'vhost-user run --help');
+  return devices.map((device) => {
+    const address = resolveAddress(device.socket, inherited, help);
     switch (device.type) {
       case 'blk':
         return blkEntry(device.name, device.options, address);
@@ -37,6 +45,4 @@ export async function serveConfig(
         return consoleEntry(device.name, device.choices, address);
     }
   });
-  const ownsTerminal = entries.some((entry) => entry.ownsTerminal === true);
-  return await serve(entries, openLog(log.level, log.format, ownsTerminal));
 }

@@ -3,10 +3,12 @@
  *
  * SIGTERM and SIGINT end everything at once and remove the sockets; a second one does not wait for
  * requests that are still on their way. SIGHUP has the devices look again at what they serve, such
- * as the size of an image.
+ * as the size of an image. With a companion, the program that uses the devices, these signals are
+ * the companion's, and the devices end with it.
  *
  * @module
  */
+import { constants } from 'node:os';
 import { COUNTER, startBackend } from '../backend/index.ts';
 import type { Backend, BackendAddress, BackendEvents, Device, LogLevel } from '../backend/index.ts';
 import { errorMessage } from '../util/index.ts';
@@ -51,6 +53,20 @@ export interface Remark {
   readonly text: string;
 }
 
+/** A program that uses the devices: it is started when all of them listen, and they end with it. */
+export interface Companion {
+  /** For people: `QEMU`. */
+  readonly name: string;
+  /** Resolves with its exit code when it has ended; rejects when it cannot be started. */
+  run(entries: readonly ServeEntry[]): Promise<number>;
+  /** Passes a signal on. */
+  signal(name: NodeJS.Signals): void;
+  /** Ends it in order when it still runs, for it cannot go on without its devices. */
+  end(): Promise<void>;
+  /** Takes it away at once, with all that it has left behind: this process ends. */
+  abandon(): void;
+}
+
 const STATUS_INTERVAL_MS = 1000;
 /** Requests on a disk that does not answer must not keep the program from ending. */
 const CLOSE_LIMIT_MS = 2000;
@@ -68,10 +84,17 @@ export function openLog(level: LogLevel, format: LogFormat, rawTerminal: boolean
   return createLog({ level, format, onGone, rawTerminal });
 }
 
-/** Serves and returns the exit code. @throws VhostUserError when a device cannot be started. */
-export async function serve(entries: readonly ServeEntry[], log: Log): Promise<number> {
+/**
+ * Serves and returns the exit code, which is the companion's if there is one.
+ * @throws VhostUserError when a device cannot be started.
+ */
+export async function serve(
+  entries: readonly ServeEntry[],
+  log: Log,
+  companion: Companion | null = null,
+): Promise<number> {
   compileEarly();
-  const server = new Server(entries, log);
+  const server = new Server(entries, log, companion);
   return await server.run();
 }
 
@@ -87,12 +110,14 @@ class Served implements StatusSource {
   readonly #entry: ServeEntry;
   readonly #log: Log;
   readonly #end: () => void;
+  readonly #onFailed: () => void;
 
-  constructor(entry: ServeEntry, log: Log, end: () => void) {
+  constructor(entry: ServeEntry, log: Log, end: () => void, onFailed: () => void) {
     this.name = entry.name;
     this.#entry = entry;
     this.#log = log;
     this.#end = end;
+    this.#onFailed = onFailed;
     const { address } = entry;
     this.address = address.kind === 'fd' ? `fd ${address.fd}` : address.path;
   }
@@ -183,6 +208,7 @@ class Served implements StatusSource {
         this.failed = true;
         this.#say('error', `a thread has failed: ${error.message}`, 'failed');
         void this.backend?.close();
+        this.#onFailed();
       },
     };
   }
@@ -208,15 +234,22 @@ class Served implements StatusSource {
 class Server {
   readonly #entries: readonly ServeEntry[];
   readonly #log: Log;
+  readonly #companion: Companion | null;
   readonly #served: Served[];
+  #companionRuns = false;
   #stopped = false;
+  /** The first one that asked for the end. */
+  #signal: NodeJS.Signals | null = null;
   #stop: () => void = () => undefined;
   readonly #whenStopped: Promise<void>;
 
-  constructor(entries: readonly ServeEntry[], log: Log) {
+  constructor(entries: readonly ServeEntry[], log: Log, companion: Companion | null) {
     this.#entries = entries;
     this.#log = log;
-    this.#served = entries.map((entry) => new Served(entry, log, () => this.end()));
+    this.#companion = companion;
+    // Without one of its devices a companion is of no use; other front-ends know nothing of it.
+    const onFailed = (): void => (companion === null ? undefined : this.end());
+    this.#served = entries.map((entry) => new Served(entry, log, () => this.end(), onFailed));
     this.#whenStopped = new Promise((resolve) => {
       this.#stop = resolve;
     });
@@ -227,40 +260,74 @@ class Server {
     const forget = this.#listenToSignals();
     const untrace = this.#log.shows('debug') ? traceMessages(this.#log) : null;
     let stopStatus: (() => void) | null = null;
+    let code: number | null = null;
     try {
       for (const served of this.#served) {
         if (!this.#stopped) await served.start();
       }
       if (!this.#stopped) await this.#advise();
       stopStatus = this.#showStatus();
-      const ended = Promise.all(
-        this.#served.map((served) => served.backend?.ended ?? Promise.resolve()),
-      );
-      await Promise.race([ended, this.#whenStopped]);
+      if (this.#companion === null) await this.#untilServed();
+      else code = await this.#untilLeft(this.#companion);
     } finally {
       stopStatus?.();
       untrace?.();
       await this.#close();
       await this.#log.flush();
       forget();
+      this.#companion?.abandon();
     }
-    return this.#served.some((served) => served.failed) ? EXIT.FAILED : EXIT.OK;
+    if (this.#served.some((served) => served.failed)) return EXIT.FAILED;
+    return code ?? EXIT.OK;
+  }
+
+  async #untilServed(): Promise<void> {
+    const ended = Promise.all(
+      this.#served.map((served) => served.backend?.ended ?? Promise.resolve()),
+    );
+    await Promise.race([ended, this.#whenStopped]);
+  }
+
+  /** Runs the companion to its end, or to that of a device. */
+  async #untilLeft(companion: Companion): Promise<number> {
+    if (!this.#stopped) {
+      this.#companionRuns = true;
+      const running = companion.run(this.#entries).finally(() => (this.#companionRuns = false));
+      const code = await Promise.race([running, this.#whenStopped]);
+      if (typeof code === 'number') return code;
+      this.#log.write('warn', `${companion.name} is ended: a device that it uses is gone`, {
+        event: 'ending',
+      });
+      await companion.end();
+      return EXIT.FAILED;
+    }
+    return this.#signal === null ? EXIT.FAILED : EXIT.SIGNALLED + constants.signals[this.#signal];
   }
 
   #listenToSignals(): () => void {
     const end = (signal: NodeJS.Signals): void => {
+      const companion = this.#companionRuns && !this.#stopped ? this.#companion : null;
+      if (companion !== null) {
+        companion.signal(signal);
+        return;
+      }
       if (this.#stopped) process.exit(EXIT.FAILED);
+      this.#signal = signal;
       this.#log.write('info', `${signal}: ending`, { event: 'ending', signal });
       this.end();
     };
-    const look = (): void => this.#served.forEach((served) => served.look());
+    const hangUp = (signal: NodeJS.Signals): void => {
+      if (this.#companion === null) this.#served.forEach((served) => served.look());
+      else end(signal);
+    };
     // Closing removes a socket before it waits for anything: even a program that fails leaves none.
     const abandon = (): void => {
       for (const { backend } of this.#served) void backend?.close();
+      this.#companion?.abandon();
     };
-    process.on('SIGTERM', end).on('SIGINT', end).on('SIGHUP', look).on('exit', abandon);
+    process.on('SIGTERM', end).on('SIGINT', end).on('SIGHUP', hangUp).on('exit', abandon);
     return () => {
-      process.off('SIGTERM', end).off('SIGINT', end).off('SIGHUP', look).off('exit', abandon);
+      process.off('SIGTERM', end).off('SIGINT', end).off('SIGHUP', hangUp).off('exit', abandon);
     };
   }
 
@@ -273,6 +340,7 @@ class Server {
   /** Prints how to attach the device: when there is one, a forest of advice helps nobody. */
   async #advise(): Promise<void> {
     const [only] = this.#entries;
+    if (this.#companion !== null) return;
     if (!this.#log.onTerminal || this.#entries.length > 1 || only?.hint === undefined) return;
     this.#log.hint(await only.hint());
   }
@@ -281,6 +349,7 @@ class Server {
   #showStatus(): (() => void) | null {
     const { TERM, NO_COLOR } = process.env;
     const log = this.#log;
+    if (this.#companion !== null) return null;
     if (this.#entries.some((entry) => entry.ownsTerminal === true)) return null;
     if (!log.onTerminal || TERM === 'dumb' || !log.shows('info')) return null;
     const columns = (): number => process.stderr.columns || 80;
