@@ -17,7 +17,15 @@ interface Values {
 }
 
 /** Placeholders that stand for a file. */
-const FILE_PLACEHOLDERS: readonly string[] = ['PATH', 'IMAGE', 'CONFIG', 'FOLDER', 'FILE', 'LINK'];
+const FILE_PLACEHOLDERS: readonly string[] = [
+  'PATH',
+  'IMAGE',
+  'CONFIG',
+  'FOLDER',
+  'FILE',
+  'LINK',
+  'PROGRAM',
+];
 
 /** The devices that the program also has a name for. */
 const DEVICES: readonly string[] = Object.keys(CAPABILITIES);

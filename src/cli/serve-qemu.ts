@@ -90,7 +90,8 @@ export async function runQemu(
 function tell(devices: readonly QemuDevice[], entries: readonly ServeEntry[]): void {
   const lines = devices.flatMap(({ config, udsPath }, i) => {
     if (udsPath !== null) {
-      return `${config.name}: the guest’s ports are reached by vhost-user vsock-connect ${udsPath} PORT`;
+      const reach = `vhost-user vsock-connect ${udsPath} PORT`;
+      return `${config.name}: the ports of the guest are reached by ${reach}`;
     }
     const isElsewhere = config.type === 'console' && config.choices.pty === true;
     return isElsewhere ? `${config.name}: ${entries[i]?.describe() ?? ''}` : [];

@@ -30,7 +30,7 @@ case "$*" in
 *'-device help'*)
   for name in blk fs vsock rng test-device; do echo "name \\"vhost-user-$name-pci\\""; done; exit ;;
 *'-object help'*)
-  printf '%s\\n' 'List of user creatable objects:' '  memory-backend-memfd' '  memory-backend-shm'; exit ;;
+  echo 'List of user creatable objects:'; printf '  memory-backend-%s\\n' memfd shm; exit ;;
 *'-accel help'*) printf '%s\\n' 'Accelerators supported in QEMU binary:' tcg; exit ;;
 esac
 printf '%s\\n' "$@" >"$QEMU_SAW/words"
@@ -38,13 +38,13 @@ echo $$ >"$QEMU_SAW/pid"
 for word; do
   case $word in socket,*) path=\${word##*path=}; [ -S "$path" ] && ls -ld "\${path%/*}" ;; esac
 done >"$QEMU_SAW/folders"
-echo running >&2
 eval "$QEMU_DOES"
 `;
 
 /** Until a signal, by which it ends with a status of its own. */
 const WAITS =
-  "trap 'exit 21' INT; trap 'exit 22' TERM; trap 'exit 23' HUP; while :; do sleep 0.1; done";
+  "trap 'exit 21' INT; trap 'exit 22' TERM; trap 'exit 23' HUP; " +
+  'echo running >&2; while :; do sleep 0.1; done';
 const LIMIT_MS = 20_000;
 
 let folder = '';
@@ -153,7 +153,7 @@ test('a signal is passed on, and the status that QEMU ends with is ours', async 
 });
 
 test('a QEMU that no signal ends is killed by the third one', async () => {
-  const run = new Run("trap '' INT TERM; while :; do sleep 0.1; done");
+  const run = new Run("trap '' INT TERM; echo running >&2; while :; do sleep 0.1; done");
   const program = run.start(['--rng']);
   await program.says(/running/);
   for (let i = 0; i < 2; i++) {

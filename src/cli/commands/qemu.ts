@@ -61,18 +61,14 @@ function addDeviceOptions(command: Command): void {
   const device = (flags: string, text: string): Option =>
     new Option(flags, text).argParser(collected);
   command
-    .optionsGroup('Devices (all repeatable; SETTINGS as in a configuration file: ,name=value):')
-    .addOption(device('--blk <IMAGE[,SETTINGS]>', 'a disk, such as disk.img,read-only'))
-    .addOption(
-      device('--fs <FOLDER[:TAG][,SETTINGS]>', 'a shared folder, such as ~/src:src,cache=always'),
-    )
-    .addOption(device('--vsock <CID[,SETTINGS]>', "a vsock; CID is the guest's address, from 3 on"))
-    .addOption(
-      device('--rng [SOURCE[,SETTINGS]]', 'random bytes of this host, or of a file').preset('host'),
-    )
+    .optionsGroup("Devices (repeatable; settings of 'vhost-user run' may follow: ,name=value):")
+    .addOption(device('--blk <IMAGE>', 'a disk, such as disk.img,read-only'))
+    .addOption(device('--fs <FOLDER>', 'a shared folder, such as ~/src:src,cache=always'))
+    .addOption(device('--vsock <CID>', "a vsock; CID is the guest's address, from 3 on"))
+    .addOption(device('--rng [SOURCE]', 'random bytes of this host, or of a file').preset('host'))
     .addOption(
       device(
-        '--console [END[,SETTINGS]]',
+        '--console [END]',
         'a console at pty, pty:LINK, unix:PATH or tcp:[HOST:]PORT, for QEMU 10.2 and newer',
       ).preset('pty'),
     )

@@ -16,7 +16,7 @@ export function deviceCommand(values: DeviceValues): string[] {
   const given: string[] = [];
   for (const [key, value] of Object.entries(values)) {
     if (key === 'type' || key === 'name' || value === undefined) continue;
-    if (ARGUMENTS.includes(key)) given.push(plain(String(value)));
+    if (typeof value === 'string' && ARGUMENTS.includes(key)) given.push(plain(value));
     else options.push(...optionWords(key, value, flags));
   }
   return ['vhost-user', values.type, ...given, ...options];
@@ -27,7 +27,7 @@ function optionWords(key: string, value: unknown, flags: ReadonlySet<string>): s
   // What is on, or off, without an option has none.
   if (value === true) return flags.has(`--${key}`) ? [`--${key}`] : [];
   if (value === false) return flags.has(`--no-${key}`) ? [`--no-${key}`] : [];
-  const text = String(value);
+  const text = typeof value === 'number' ? String(value) : (value as string);
   return text.startsWith('-') ? [`--${key}=${text}`] : [`--${key}`, text];
 }
 

@@ -63,8 +63,8 @@ function addSetting(values: Record<string, unknown>, type: DeviceType, part: Opt
   const read = readValue(schema, value);
   const before = values[key];
   // A setting that is a list is given once for each of its values.
-  if (Array.isArray(read) && Array.isArray(before)) values[key] = [...before, ...read];
-  else values[key] = read;
+  const isList = Array.isArray(read) && Array.isArray(before);
+  values[key] = isList ? before.concat(read) : read;
 }
 
 const HELP = 'vhost-user qemu --help';
@@ -111,13 +111,14 @@ function consoleEnd(text: string | null): Readonly<Record<string, unknown>> {
   if (kind === 'tcp' && rest !== undefined) return { pty: undefined, tcp: rest };
   if (kind === 'stdio') {
     throw new UsageError(
-      '--console stdio: this terminal is QEMU’s; use pty, unix:PATH or tcp:PORT, or start ' +
+      "--console stdio: this terminal is QEMU's; use pty, unix:PATH or tcp:PORT, or start " +
         "'vhost-user console' in a terminal of its own",
       HELP,
     );
   }
   throw new UsageError(
-    `--console ${String(text)}: where does it lead? Give pty, pty:LINK, unix:PATH or tcp:[HOST:]PORT`,
+    `--console ${String(text)}: where does it lead? Give pty, pty:LINK, unix:PATH or ` +
+      'tcp:[HOST:]PORT',
     HELP,
   );
 }

@@ -93,7 +93,7 @@ function buildRemedy(os: string): string {
     );
   }
   return (
-    'it was built without vhost-user, as the packages for macOS and the BSDs are: build QEMU 10.2 ' +
-    "with './configure --enable-vhost-user'"
+    'it was built without vhost-user, as the packages for macOS and the BSDs are: build QEMU ' +
+    "10.2 with './configure --enable-vhost-user'"
   );
 }

@@ -74,7 +74,7 @@ const PROLOGUE: readonly string[] = [
 function folderLines(folder: string): string[] {
   return [
     '',
-    '# Nobody else gets at the sockets; a folder that is there already may be somebody else’s',
+    '# Nobody else gets at the sockets; a folder that is there may have another owner',
     `mkdir -m 700 ${shellWord(folder)} || exit 1`,
     `folder=${shellWord(folder)}`,
   ];

@@ -56,7 +56,7 @@ export class SocketFolder {
     });
     // Without it everything works, but for the tidying up after a kill.
     keeper.on('error', () => undefined);
-    keeper.stdin?.on('error', () => undefined);
+    keeper.stdin.on('error', () => undefined);
     keeper.unref();
     this.#keeper = keeper;
   }
