@@ -144,7 +144,8 @@ int32_t krun_add_vhost_user_device(uint32_t ctx_id, uint32_t device_type, const 
 
 /** It prints what it is called with. */
 const CALLS = `#include <stdio.h>
-int32_t krun_set_vm_config(uint32_t c, uint8_t n, uint32_t m) { return printf("%d %d\\n", n, m) < 0; }
+int32_t krun_set_vm_config(uint32_t c, uint8_t n, uint32_t m)
+{ return printf("%d %d\\n", n, m) < 0; }
 int32_t krun_disable_implicit_console(uint32_t c) { return puts("no console") < 0; }
 int32_t krun_disable_implicit_vsock(uint32_t c) { return puts("no vsock") < 0; }
 int32_t krun_add_vhost_user_device(uint32_t c, uint32_t type, const char *path, const char *name,
