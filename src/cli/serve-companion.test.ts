@@ -7,7 +7,9 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import type { Device, WorkerDataPlane } from '../backend/index.ts';
 import { openRng } from '../devices/rng/index.ts';
+import { RngClient } from '../frontend/index.ts';
 import { createLog } from './log.ts';
 import type { Log } from './log.ts';
 import { serve } from './serve.ts';
@@ -33,6 +35,36 @@ function entry(endAfterMs: number | null = null): ServeEntry {
     },
   };
 }
+
+/** A device whose thread ends at its first request. */
+class Doomed implements Device {
+  readonly name = 'doomed';
+  readonly deviceId = 4;
+  readonly queueCount = 1;
+  readonly queueSizeMax = 256;
+  readonly features = 0n;
+  readonly dataPlane: WorkerDataPlane = {
+    kind: 'worker',
+    module: new URL(`data:text/javascript,${encodeURIComponent(DOOMED)}`),
+    options: null,
+    threads: 1,
+    pollUs: 0,
+  };
+
+  readConfig(): Uint8Array {
+    return new Uint8Array(0);
+  }
+
+  attach(): void {
+    // It asks for nothing.
+  }
+
+  close(): void {
+    // It holds nothing.
+  }
+}
+
+const DOOMED = 'export const createDataPlane = () => ({ serve() { process.exit(3); } });';
 
 /** A companion that ends by itself with a code, or waits to be ended. */
 class Fake implements Companion {
@@ -86,6 +118,22 @@ test('when a device goes, the companion is ended before the others are, and that
   assert.deepEqual(companion.calls, ['run, socket there', 'end, socket there', 'abandon']);
   assert.match(said.join(''), /the monitor is ended: a device that it uses is gone/);
   assert.ok(!existsSync(socketPath));
+});
+
+test('when the thread of a device fails, it is named, and the companion is ended', async () => {
+  const companion = new Fake(null);
+  const said: string[] = [];
+  const doomed: ServeEntry = { ...entry(), open: () => Promise.resolve(new Doomed()) };
+  const running = serve([doomed], quietLog(said), companion);
+  while (companion.calls.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  const awake = setInterval(() => undefined, 1000); // neither side keeps this process
+  const client = await RngClient.connect(socketPath);
+  await assert.rejects(client.read(16));
+  await client.close();
+  assert.equal(await running, 1);
+  clearInterval(awake);
+  assert.match(companion.calls.join(), /^run, socket there,end, .*,abandon$/);
+  assert.match(said.join(''), /error rng0: a thread has failed: the queue thread has ended/);
 });
 
 test('a companion that cannot be started ends the devices', async () => {

@@ -164,6 +164,22 @@ guest_image() {
 }
 
 # QEMU for guests of other architectures: in the version of this machine's, and in the newer suite's.
+# The schema of libvirt's domains and a program that validates by it, unpacked and not installed.
+libvirt_schema() {
+  [ -e "$cache/libvirt/usr/share/libvirt/schemas/domain.rng" ] && return
+  say "the schema of libvirt's domains"
+  local work deb
+  work=$(mktemp -d "$cache/libvirt.XXXXXX")
+  (
+    cd "$work"
+    apt-get -qq download libvirt-common/bookworm-backports libxml2-utils libxml2 >>"$cache/setup.log" 2>&1
+    for deb in ./*.deb; do dpkg-deb -x "$deb" .; done
+    rm ./*.deb
+  )
+  rm -rf "$cache/libvirt"
+  mv "$work" "$cache/libvirt"
+}
+
 foreign_qemu() {
   [ -e "$cache/foreign-qemu.done" ] && return
   say 'QEMU for aarch64, riscv64 and s390x'
@@ -258,4 +274,5 @@ guest_crates
 guest_image
 foreign_qemu
 foreign_guests
+libvirt_schema
 say "ready in $cache"

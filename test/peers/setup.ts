@@ -57,6 +57,8 @@ export interface Peers {
   readonly debugfs: string;
   /** Guests of other architectures. */
   readonly foreign: readonly ForeignGuest[];
+  /** Validates a domain of libvirt's, whose path comes after it. */
+  readonly validateDomain: readonly string[];
 }
 
 /** What a look for the peers gave. */
@@ -105,6 +107,7 @@ export function findPeers(): PeerSearch {
     fsck: tool('e2fsck'),
     debugfs: tool('debugfs'),
     foreign: findForeignGuests(cache, tool, missing),
+    validateDomain: findSchema(join(cache, 'libvirt/usr'), missing),
   };
   tool('setpriv');
   return missing.length === 0 ? { peers, missing } : { missing };
@@ -138,6 +141,15 @@ export function missingPeers(search: PeerSearch): string {
     );
   }
   return isRoot() ? `${what}; run ${installer}` : `${what}; run ${installer} and the tests as root`;
+}
+
+/** xmllint brings the library that it needs with it. */
+function findSchema(root: string, missing: string[]): string[] {
+  const schema = join(root, 'share/libvirt/schemas/domain.rng');
+  const program = join(root, 'bin/xmllint');
+  if (!existsSync(schema) || !existsSync(program)) missing.push("the schema of libvirt's domains");
+  const libraries = join(root, 'lib/x86_64-linux-gnu');
+  return ['env', `LD_LIBRARY_PATH=${libraries}`, program, '--noout', '--relaxng', schema];
 }
 
 function findHostQemu(cache: string, path: string, missing: string[]): Qemu {
