@@ -53,7 +53,8 @@ export function judgeQemu(probe: QemuProbe, host: HostFacts, pipes: boolean): Ju
   const { path, version, fault } = probe;
   const about = describe(probe);
   const fails = (status: Status, why: string, todo: Remedy): JudgedQemu => {
-    return { probe, status, detail: `${about}; ${why}`, remedy: todo, attaches: [] };
+    const detail = version === null ? why : `${about}; ${why}`;
+    return { probe, status, detail, remedy: todo, attaches: [] };
   };
   if (fault !== null || version === null) {
     const todo = remedy('See what it says, and install it anew', `${path} -device help | head`);
@@ -93,15 +94,15 @@ function hasSharedMemory({ objects }: QemuProbe, host: HostFacts): boolean {
 
 function describe(probe: QemuProbe): string {
   const { version, objects, accelerators } = probe;
-  if (version === null) return 'no version';
+  if (version === null) return '';
   const packaging = version.packaging === '' ? '' : ` (${version.packaging})`;
   const parts = [`${version.text}${packaging}`];
   const devices = shortNames(vhostUserDevices(probe));
-  if (devices.length > 0) parts.push(`vhost-user-{${devices.join(',')}}`);
+  if (devices.length > 0) parts.push(`vhost-user devices ${devices.join(', ')}`);
   const backends = ['memfd', 'shm', 'file'].filter((kind) =>
     objects.includes(`memory-backend-${kind}`),
   );
-  if (backends.length > 0) parts.push(`memory-backend-{${backends.join(',')}}`);
+  if (backends.length > 0) parts.push(`shared memory ${backends.join(', ')}`);
   if (accelerators.length > 0) parts.push(`accelerators ${accelerators.join(', ')}`);
   return parts.join('; ');
 }

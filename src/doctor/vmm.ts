@@ -94,14 +94,16 @@ function deviceFindings(judged: readonly JudgedQemu[], host: HostFacts): Finding
       title: `Attach ${device}`,
       status: 'missing' as const,
       needed: false,
-      detail: 'it takes the generic device of QEMU 10.2 or later, vhost-user-test-device-pci',
+      detail:
+        'no QEMU here has a device for it: it takes vhost-user-test-device-pci, ' +
+        'which there is from 10.2 on',
       remedy: newerQemu(host),
     }));
 }
 
 function newerQemu(host: HostFacts): Remedy {
   if (host.os !== 'linux') return buildQemu(host);
-  return remedy('Use QEMU 10.2 or later, of a newer release of your distribution, for this device');
+  return remedy('Use QEMU 10.2 or later, of a newer release of your distribution');
 }
 
 function otherFinding(program: string): Finding {

@@ -93,7 +93,7 @@ function openTemporary(shmMkstemp: libc.NumberFunction): number {
 }
 
 /** shm_open with a name that nobody knows, which is taken away at once. */
-function openNamed(flags: number): number {
+export function openNamed(flags: number): number {
   if (libc.shmOpen === null || libc.shmUnlink === null) {
     throw new SystemError('shm_open()', ERRNO.ENOSYS as number, 'this host has no shared memory');
   }

