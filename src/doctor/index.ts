@@ -19,6 +19,7 @@ import { socketFinding } from './sockets.ts';
 import { otherMonitors, vmmFindings } from './vmm.ts';
 
 export { SECTIONS, isHealthy } from './finding.ts';
+export { ATTACHED_BY } from './qemu-findings.ts';
 export type { Finding, Remedy, Section, Status } from './finding.ts';
 export type { HostFacts } from './host.ts';
 

@@ -5,9 +5,10 @@
  * @module
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SUPPORTED_HOSTS } from '../abi/index.ts';
+import { ask } from '../qemu/index.ts';
 import { errorCode, errorMessage } from '../util/index.ts';
 import { remedy } from './finding.ts';
 import type { Finding, Remedy, Status } from './finding.ts';
@@ -29,14 +30,29 @@ const ENDS_OF_LIFE: Readonly<Record<number, string>> = {
   26: '2029-04-30',
 };
 const RECOMMENDED = '24';
+const CHILD_LIMIT_MS = 20_000;
 
 /** Loads the `sys` layer, and with it koffi; the error when that fails. */
 export async function loadSys(): Promise<Sys | { readonly error: unknown }> {
   try {
+    await tryInChild();
     return await import('../sys/index.ts');
   } catch (error) {
     return { error };
   }
+}
+
+/**
+ * Loads it in another process first: a binary that was cut short or is for another processor does
+ * not fail, it ends the process that loads it.
+ */
+async function tryInChild(): Promise<void> {
+  const extension = extname(import.meta.url);
+  const entry = fileURLToPath(new URL(`../sys/index${extension}`, import.meta.url));
+  const { fault } = await ask(process.execPath, [entry], CHILD_LIMIT_MS);
+  const signal = /^ended by (SIG\w+)/.exec(fault ?? '')?.[1];
+  // Any other fault comes again when this process loads it, with all of its words.
+  if (signal !== undefined) throw new Error(`it ends the process that loads it, by ${signal}`);
 }
 
 /** Whether a version of Node is one that this package is for, and whether it is looked after. */
@@ -133,7 +149,7 @@ export function nativeFault(
     return missing(
       `its binary does not fit this system: ${said}`,
       remedy(
-        'Install this package anew on this very system (a node_modules of another one does not fit)',
+        'Install this package anew on this very system: one that was copied does not fit',
         'rm -r node_modules && npm install',
       ),
     );

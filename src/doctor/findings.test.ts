@@ -1,0 +1,197 @@
+/**
+ * Tests of what is said of hosts that are not here: other versions of Node, distributions, limits,
+ * refusals of io_uring and KVM, and errors of native modules.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { kvmVerdict } from './accelerator.ts';
+import { isHealthy, remedy } from './finding.ts';
+import type { Finding, Status } from './finding.ts';
+import { hostFacts } from './host.ts';
+import type { HostFacts } from './host.ts';
+import { buildQemu, installQemu, ownGuestArch } from './install.ts';
+import { uringRefusal } from './kernel.ts';
+import { fdFinding, shmRoom } from './limits.ts';
+import { nativeFault, nodeFinding } from './program.ts';
+
+const HOST: HostFacts = {
+  os: 'linux',
+  arch: 'x64',
+  name: 'Linux',
+  release: '6.12.0',
+  distribution: 'Test Linux',
+  family: ['debian'],
+  codename: '',
+  packager: 'apt',
+  isContainer: false,
+  isRoot: false,
+  node: '24.0.0',
+};
+const NOW = new Date('2026-12-01T00:00:00Z');
+
+function host(changed: Partial<HostFacts>): HostFacts {
+  return { ...HOST, ...changed };
+}
+
+test('versions of Node are judged as engines of package.json does', () => {
+  for (const [version, status] of [
+    ['18.20.8', 'missing'],
+    ['20.18.3', 'missing'],
+    ['20.19.0', 'works'],
+    ['21.7.3', 'missing'],
+    ['22.11.0', 'missing'],
+    ['22.12.0', 'works'],
+    ['23.1.0', 'works'],
+    ['26.10.0', 'works'],
+  ] as const) {
+    const found = nodeFinding(host({ node: version }), NOW);
+    assert.equal(found.status, status, version);
+    assert.equal(found.needed, true);
+  }
+});
+
+test('a Node past its end of life works, and a newer one is recommended', () => {
+  const old = nodeFinding(host({ node: '20.20.2' }), NOW);
+  assert.match(old.detail, /no security updates since 2026-04-30/);
+  assert.match(old.remedy?.text ?? '', /Node 24 or later/);
+  const before = nodeFinding(host({ node: '20.20.2' }), new Date('2026-04-30T12:00:00Z'));
+  assert.equal(before.remedy, null);
+  assert.equal(nodeFinding(host({ node: '24.1.0' }), NOW).remedy, null);
+});
+
+test('each distribution has its own command', () => {
+  for (const [osRelease, packager, command] of [
+    ['ID=debian\nVERSION_CODENAME=trixie\n', 'apt', 'apt install qemu-system-'],
+    ['ID=debian\nVERSION_CODENAME=bookworm\n', 'apt', 'apt install -t bookworm-backports qemu-'],
+    ['ID=linuxmint\nID_LIKE="ubuntu debian"\n', 'apt', 'apt install qemu-system-'],
+    ['ID=fedora\n', 'dnf', 'dnf install qemu-kvm'],
+    ['ID="rocky"\nID_LIKE="rhel centos fedora"\n', 'dnf', 'dnf install qemu-kvm'],
+    ['ID=alpine\n', 'apk', 'apk add qemu-system-'],
+    ['ID=arch\n', 'pacman', 'pacman -S qemu-base'],
+    ["ID='opensuse-leap'\nID_LIKE='suse opensuse'\n", 'zypper', 'zypper install qemu-'],
+    ['ID=nixos\n', null, undefined],
+    ['', null, undefined],
+  ] as const) {
+    const facts = { ...hostFacts(osRelease), isRoot: true, os: 'linux', arch: 'x64' };
+    if (process.platform === 'linux') assert.equal(facts.packager, packager, osRelease);
+    const [line] = installQemu({ ...facts, packager }).commands;
+    if (command === undefined) assert.equal(line, undefined);
+    else assert.ok(line?.startsWith(command), `${String(line)} is not ${command}`);
+  }
+});
+
+test('where packages lack vhost-user, QEMU is built, with the tools of each system', () => {
+  const mac = buildQemu(host({ os: 'darwin', arch: 'arm64', packager: 'brew' }));
+  assert.equal(mac.commands[0], 'brew install ninja pkgconf glib pixman');
+  assert.match(
+    mac.commands.join('\n'),
+    /--target-list=aarch64-softmmu .*--enable-hvf\nmake -j4 &&/,
+  );
+  const freebsd = installQemu(host({ os: 'freebsd', packager: 'pkg' }));
+  assert.match(freebsd.commands.join('\n'), /^sudo pkg install .*\nfetch https:[^]*gmake -j4/);
+  const openbsd = installQemu(host({ os: 'openbsd', packager: 'pkg_add' }));
+  assert.match(openbsd.commands.join('\n'), /^doas pkg_add .*\nftp https:[^]*doas gmake install/);
+  for (const { commands } of [mac, freebsd, openbsd]) {
+    assert.ok(commands.some((line) => line.includes('--enable-vhost-user')));
+  }
+  assert.deepEqual(['x64', 'arm64', 'mips'].map(ownGuestArch), ['x86_64', 'aarch64', 'mips']);
+});
+
+test('the limit of descriptors is judged by what a device needs', () => {
+  for (const [fds, status] of [
+    [64, 'missing'],
+    [127, 'missing'],
+    [128, 'slower'],
+    [1023, 'slower'],
+    [1024, 'works'],
+    [Infinity, 'works'],
+    [null, 'unknown'],
+  ] as const) {
+    const found = fdFinding(fds, HOST);
+    assert.equal(found.status, status, String(fds));
+    assert.equal(found.remedy === null, status === 'works' || status === 'unknown');
+  }
+  const { remedy: todo } = fdFinding(64, HOST);
+  assert.deepEqual(todo?.commands, ['sudo prlimit --pid $$ --nofile=65536:65536']);
+  assert.ok(isHealthy([fdFinding(null, HOST)])); // what the shell does not tell is no fault
+});
+
+test('little room in /dev/shm is told with what makes it more', () => {
+  const small = shmRoom(64 * 2 ** 20, host({ isContainer: true }));
+  assert.equal(small.status, 'missing');
+  assert.match(small.detail, /^room for 64 MiB only/);
+  assert.match(small.remedy?.commands[0] ?? '', /--shm-size/);
+  assert.match(shmRoom(2 ** 20, HOST).remedy?.commands[0] ?? '', /^sudo mount -o remount/);
+  assert.equal(shmRoom(2 ** 30, HOST).status, 'works');
+});
+
+test('a refusal of io_uring is explained by the setting, the filter or the limit', () => {
+  const set = (value: string) => (): string => value;
+  for (const [errno, setting, filtered, facts, why, command] of [
+    [
+      'EPERM',
+      '2',
+      false,
+      HOST,
+      /io_uring_disabled is 2$/,
+      'sudo sysctl kernel.io_uring_disabled=0',
+    ],
+    ['EPERM', '1', true, HOST, /is 1 \(for all but/, 'sudo sysctl kernel.io_uring_disabled=0'],
+    ['EPERM', '0', true, HOST, /filter of system calls/, /seccomp=unconfined/],
+    ['ENOSYS', '', false, host({ isContainer: true }), /filter of system calls/, /docker run/],
+    ['ENOMEM', '0', true, HOST, /too little memory may be locked/, 'ulimit -l unlimited'],
+    ['ENOSYS', '', false, HOST, /^refused with ENOSYS$/, undefined],
+  ] as const) {
+    const [text, { commands }] = uringRefusal(errno, facts, set(setting), filtered);
+    assert.match(text, why);
+    if (command instanceof RegExp) assert.match(commands[0] ?? '', command);
+    else assert.equal(commands[0], command);
+  }
+});
+
+test('what KVM says is told with what to do, and a machine in a machine is warned', () => {
+  const works = kvmVerdict({ kind: 'works' }, HOST, false);
+  assert.deepEqual([works.status, works.remedy], ['works', null]);
+  const nested = kvmVerdict({ kind: 'works' }, HOST, true);
+  assert.equal(nested.status, 'works');
+  assert.match(nested.remedy?.text ?? '', /-accel tcg/);
+  const refused = (errnoName: string): string =>
+    kvmVerdict({ kind: 'refused', errnoName }, HOST, false).remedy?.commands[0] ?? '';
+  assert.match(refused('EACCES'), /usermod -aG kvm/);
+  assert.match(refused('EIO'), /dmesg/);
+  assert.match(kvmVerdict({ kind: 'refused', errnoName: 'EBUSY' }, HOST, false).detail, /another/);
+  const absent = (facts: HostFacts, isNested: boolean): string =>
+    JSON.stringify(kvmVerdict({ kind: 'absent' }, facts, isNested));
+  assert.match(absent(HOST, false), /modprobe/);
+  assert.match(absent(HOST, true), /nested virtualization/);
+  assert.match(absent(host({ isContainer: true }), true), /--device \/dev\/kvm/);
+});
+
+test('errors of native modules are told apart by what the loaders say', () => {
+  const said = (text: string, isInstalled = true, hasPrebuilt = true): string => {
+    const verdict = nativeFault(new Error(text), 'koffi 3.3.4', isInstalled, hasPrebuilt, HOST);
+    assert.equal(verdict.status, 'missing');
+    return `${verdict.detail} -> ${[verdict.remedy.text, ...verdict.remedy.commands].join(': ')}`;
+  };
+  assert.match(said('Cannot find package', false), /not installed -> .*npm install$/);
+  assert.match(said('Cannot find the native Koffi module', true, false), /--include=optional$/);
+  assert.match(said('/x/koffi.node: failed to map segment from shared object'), /noexec/);
+  assert.match(said("/lib/libc.so.6: version `GLIBC_2.38' not found"), /on this very system/);
+  assert.match(said('Error loading shared library ld-linux-x86-64.so.2'), /on this very system/);
+  assert.match(said('invalid ELF header\nat somewhere'), /not load: invalid ELF header -> /);
+  const few = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' });
+  assert.equal(nativeFault(few, 'koffi', true, true, HOST).status, 'unknown');
+});
+
+test('only what is needed and not there makes a host unfit', () => {
+  const with_ = (status: Status, needed: boolean): Finding[] => {
+    const finding = { id: 'x', section: 'kernel', title: 'X', detail: '', remedy: remedy('y') };
+    return [{ ...finding, status, needed } as Finding];
+  };
+  assert.ok(isHealthy([]));
+  assert.ok(isHealthy(with_('works', true)) && isHealthy(with_('slower', true)));
+  assert.ok(isHealthy(with_('missing', false)) && isHealthy(with_('unknown', false)));
+  assert.ok(!isHealthy(with_('missing', true)) && !isHealthy(with_('unknown', true)));
+});
