@@ -89,6 +89,8 @@ export function findPeers(): PeerSearch {
   const modules = join(cache, 'kernel', 'modules');
   if (!existsSync(kernel) || !existsSync(modules)) missing.push('a guest kernel with its modules');
   if (!existsSync(qemu10.guestRoot)) missing.push("a guest's root file system");
+  // Only asked what it can, by the tests of `vhost-user doctor`.
+  if (!existsSync(join(cache, 'qemu-7.2'))) missing.push("QEMU 7.2 in the set-up step's folder");
   const vsockTest = join(cache, 'vsock', 'vsock_test');
   if (!existsSync(vsockTest)) missing.push("the kernel's own test of vsock");
   const peers: Peers = {
