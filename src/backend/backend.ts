@@ -77,7 +77,7 @@ export class Backend {
   readonly address: string;
   /** Resolves when the back-end is closed, or an inherited connection has come to its end. */
   readonly ended: Promise<void>;
-  /** How its threads wait: `io_uring`, `poll`, `event loop`; empty until it is open. */
+  /** How its threads wait: `io_uring`, `epoll`, `kqueue`, `poll`, `event loop`; empty at first. */
   io = '';
   readonly #device: Device;
   readonly #where: BackendAddress;

@@ -11,6 +11,7 @@
 import { constants } from 'node:os';
 import { COUNTER, startBackend } from '../backend/index.ts';
 import type { Backend, BackendAddress, BackendEvents, Device, LogLevel } from '../backend/index.ts';
+import { fallbackText, notifierKind, onFallback } from '../sys/index.ts';
 import { errorMessage } from '../util/index.ts';
 import { compileEarly } from './early-code.ts';
 import { EXIT } from './errors.ts';
@@ -146,7 +147,8 @@ class Served implements StatusSource {
     const starting = startBackend(this.device, address, this.#events());
     this.#log.prepare(); // while the threads start
     this.backend = await starting;
-    this.#say('debug', `the threads wait by ${this.backend.io}`, 'ready');
+    const { io } = this.backend;
+    this.#say('debug', `the threads wait by ${io}, and are woken by ${notifierKind()}`, 'ready');
   }
 
   /** Looks again at what it serves. */
@@ -259,6 +261,9 @@ class Server {
     // Before the first socket exists, so that none is left behind.
     const forget = this.#listenToSignals();
     const untrace = this.#log.shows('debug') ? traceMessages(this.#log) : null;
+    onFallback((call, instead) => {
+      this.#log.write('debug', fallbackText(call, instead), { event: 'fallback', call });
+    });
     let stopStatus: (() => void) | null = null;
     let code: number | null = null;
     try {
@@ -272,6 +277,7 @@ class Server {
     } finally {
       stopStatus?.();
       untrace?.();
+      onFallback(null);
       await this.#close();
       await this.#log.flush();
       forget();

@@ -5,6 +5,7 @@
  * @module
  */
 import { ERRNO } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import { dataSync, punchHole } from './file.ts';
 import { abi, posixOnly } from './host.ts';
 import * as libc from './libc-files.ts';
@@ -46,7 +47,9 @@ export function allocateFd(fd: number, mode: number, offset: number, length: num
   if (fallocate !== null && !posixOnly) {
     let result = fallocate(fd, mode, offset, length);
     while (interrupted(result)) result = fallocate(fd, mode, offset, length);
-    return orErrno(result);
+    result = orErrno(result);
+    if (result === -ENOSYS) fellBack('fallocate', 'the guest is told that there is none');
+    return result;
   }
   if (mode === (FALLOC.PUNCH_HOLE | FALLOC.KEEP_SIZE)) return punchHole(fd, offset, length);
   if (mode !== 0) return -EOPNOTSUPP;
@@ -103,7 +106,9 @@ export function copyRange(
     setWords(8, outOffset);
     count = copy(inFd, scratch.address, outFd, scratch.address + 8, length, 0);
   } while (interrupted(count));
-  return orErrno(count);
+  count = orErrno(count);
+  if (count === -ENOSYS) fellBack('copy_file_range', 'reading and writing');
+  return count;
 }
 
 /** Makes a file, or a directory's names, durable; F_FULLFSYNC on macOS. */
@@ -117,7 +122,9 @@ export function syncFd(fd: number, dataOnly: boolean): number {
 /** Makes the whole file system of an fd durable; -ENOSYS where the host cannot. */
 export function syncFileSystem(fd: number): number {
   if (libc.syncfs === null || posixOnly) return -ENOSYS;
-  return orErrno(libc.syncfs(fd));
+  const result = orErrno(libc.syncfs(fd));
+  if (result === -ENOSYS) fellBack('syncfs', 'what the guest has synchronized file by file');
+  return result;
 }
 
 function setWords(at: number, value: number): void {

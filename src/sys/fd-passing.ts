@@ -6,6 +6,8 @@
  */
 import { assert } from '../util/index.ts';
 import { abi } from './host.ts';
+import { ERRNO } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import { closeFd, setCloseOnExec } from './fd.ts';
 import * as libc from './libc.ts';
 import { NativeBlock, interrupted, orErrno } from './native.ts';
@@ -27,6 +29,9 @@ const CONTROL_BYTES = space(FDS_PER_MESSAGE_MAX * FD_BYTES) * 2;
 const DATA_AT = CONTROL_AT + CONTROL_BYTES;
 
 const block = new NativeBlock(DATA_AT + CHUNK_BYTES);
+
+/** MSG_CMSG_CLOEXEC; 0 where the fds that come are marked afterwards. */
+let receiveFlags = optional.MSG_CMSG_CLOEXEC ?? 0;
 
 /** What {@link receiveWithFds} found beside the bytes. */
 export interface Received {
@@ -77,19 +82,28 @@ export function receiveWithFds(fd: number, into: Uint8Array, received: Received)
   received.fds.length = 0;
   received.truncated = false;
   const count = Math.min(into.length, CHUNK_BYTES);
-  const flags = optional.MSG_CMSG_CLOEXEC ?? 0;
   fillHeader(count, CONTROL_BYTES);
-  let got = libc.recvmsg(fd, block.address, flags);
-  while (interrupted(got)) {
+  let got = libc.recvmsg(fd, block.address, receiveFlags);
+  while (interrupted(got) || isFlagRefused(got)) {
     fillHeader(count, CONTROL_BYTES);
-    got = libc.recvmsg(fd, block.address, flags);
+    got = libc.recvmsg(fd, block.address, receiveFlags);
   }
   if (got < 0) return orErrno(got);
   into.set(block.bytes.subarray(DATA_AT, DATA_AT + got));
   received.truncated = (block.get(0, msghdr.flags) & constants.MSG_CTRUNC) !== 0;
   collectFds(Math.min(block.get(0, msghdr.controllen), CONTROL_BYTES), received.fds);
-  if (optional.MSG_CMSG_CLOEXEC === undefined) received.fds.forEach(setCloseOnExec);
+  if (receiveFlags === 0) received.fds.forEach(setCloseOnExec);
   return got;
+}
+
+/** Whether a receive failed for its flag alone, which is not given any more then. */
+function isFlagRefused(got: number): boolean {
+  if (got >= 0 || receiveFlags === 0) return false;
+  const errno = libc.errno();
+  if (errno !== ERRNO.EINVAL && errno !== ERRNO.ENOSYS) return false;
+  receiveFlags = 0;
+  fellBack('recvmsg(MSG_CMSG_CLOEXEC)', 'recvmsg and fcntl');
+  return true;
 }
 
 /** Closes all fds of a list and empties it. */

@@ -8,11 +8,13 @@ import { constants as fsConstants, fstatSync, openSync, statfsSync } from 'node:
 import { VhostUserError, errorCode, errorMessage } from '../util/index.ts';
 import { abi } from './host.ts';
 import { ERRNO } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import * as libc from './libc.ts';
 import { NativeBlock, interrupted, orErrno } from './native.ts';
 
 const { constants, optional } = abi;
 const EOPNOTSUPP = ERRNO.EOPNOTSUPP as number;
+const ENOSYS = ERRNO.ENOSYS as number;
 const IOVEC_BYTES = 16;
 const SECTOR_BYTES = 512;
 
@@ -112,13 +114,26 @@ export function pwritev(fd: number, iov: number, iovCount: number, offset: numbe
  */
 export function preadvCached(fd: number, iov: number, iovCount: number, offset: number): number {
   if (libc.preadv2 === null || optional.RWF_NOWAIT === undefined) return -EOPNOTSUPP;
-  return orErrno(libc.preadv2(fd, iov, iovCount, offset, optional.RWF_NOWAIT));
+  return orCannotTell(
+    'preadv2(RWF_NOWAIT)',
+    orErrno(libc.preadv2(fd, iov, iovCount, offset, optional.RWF_NOWAIT)),
+  );
 }
 
 /** Writes only what the page cache takes at once; see {@link preadvCached}. */
 export function pwritevCached(fd: number, iov: number, iovCount: number, offset: number): number {
   if (libc.pwritev2 === null || optional.RWF_NOWAIT === undefined) return -EOPNOTSUPP;
-  return orErrno(libc.pwritev2(fd, iov, iovCount, offset, optional.RWF_NOWAIT));
+  return orCannotTell(
+    'pwritev2(RWF_NOWAIT)',
+    orErrno(libc.pwritev2(fd, iov, iovCount, offset, optional.RWF_NOWAIT)),
+  );
+}
+
+/** A kernel without the call cannot tell either (glibc says so by itself, musl does not). */
+function orCannotTell(call: string, result: number): number {
+  if (result !== -EOPNOTSUPP && result !== -ENOSYS) return result;
+  fellBack(call, 'io_uring');
+  return -EOPNOTSUPP;
 }
 
 /**
@@ -204,7 +219,10 @@ function allocate(
 ): number {
   let result = fallocate(fd, mode, offset, lengthBytes);
   while (interrupted(result)) result = fallocate(fd, mode, offset, lengthBytes);
-  return orErrno(result);
+  result = orErrno(result);
+  if (result !== -ENOSYS) return result;
+  fellBack('fallocate', 'writing zeroes, or nothing for a discard');
+  return -EOPNOTSUPP;
 }
 
 /**

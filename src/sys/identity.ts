@@ -4,6 +4,7 @@
  * @module
  */
 import { ERRNO } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import { abi, posixOnly } from './host.ts';
 import * as libc from './libc-files.ts';
 import { NativeBlock, check, orErrno } from './native.ts';
@@ -54,6 +55,7 @@ export function setFsIdentity(uid: number, gid: number): number {
     uidNow = setfsuid(NO_ID) >>> 0;
   }
   if (uid === uidNow && gid === gidNow) return 0;
+  if (uidNow === NO_ID || gidNow === NO_ID) fellBack('setfsuid', 'a change of owner afterwards');
   restoreFsIdentity();
   return -EPERM;
 }
@@ -104,7 +106,12 @@ let isolated = false;
  */
 export function isolateUmask(): boolean {
   if (isolated) return true;
-  if (libc.unshare === null || posixOnly || libc.unshare(CLONE_FS) < 0) return false;
+  if (libc.unshare === null || posixOnly) return false;
+  const result = orErrno(libc.unshare(CLONE_FS));
+  if (result < 0) {
+    if (result === -ENOSYS) fellBack('unshare', 'a change of mode afterwards');
+    return false;
+  }
   libc.umask(0);
   isolated = true;
   return true;

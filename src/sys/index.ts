@@ -14,6 +14,8 @@ export { DT, DirCursor, readDirBlock, seekDir } from './dir.ts';
 export { LINUX_ERRNO } from '../abi/index.ts';
 export { ERRNO, SystemError, errnoName } from './errno.ts';
 export { atExit } from './exit.ts';
+export { fallbackText, fellBack, onFallback } from './fallback.ts';
+export type { FallbackListener } from './fallback.ts';
 export {
   FALLOC,
   allocateFd,

@@ -6,6 +6,7 @@
  * @module
  */
 import { ERRNO } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import { abi, posixOnly } from './host.ts';
 import { fcntl, flock } from './libc.ts';
 import { NativeBlock, orErrno } from './native.ts';
@@ -48,7 +49,9 @@ export function ofdLock(
   const command = wait ? FLOCK.F_OFD_SETLKW : FLOCK.F_OFD_SETLK;
   if (command === undefined || posixOnly) return -ENOSYS;
   if (!write(type, start, length)) return -EINVAL;
-  return orErrno(fcntl('uintptr_t', fd, command, scratch.address));
+  const result = orErrno(fcntl('uintptr_t', fd, command, scratch.address));
+  if (result === -ENOSYS) fellBack('fcntl(F_OFD_SETLK)', 'locks within the guest');
+  return result;
 }
 
 /** Asks for the lock that is in the way of `lock`, and writes it there, or the type NONE. */

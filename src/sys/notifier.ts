@@ -7,12 +7,14 @@
  */
 import { abi, posixOnly } from './host.ts';
 import { ERRNO } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import { closeFd, isNonBlocking, setCloseOnExec, setNonBlocking } from './fd.ts';
 import * as libc from './libc.ts';
 import { NativeBlock, check } from './native.ts';
 
 const EAGAIN = ERRNO.EAGAIN as number;
 const EINTR = ERRNO.EINTR as number;
+const ENOSYS = ERRNO.ENOSYS as number;
 const VALUE_BYTES = 8; // a notification is a 64-bit number; on a pipe its value has no meaning
 const DRAIN_BYTES = 4096;
 /**
@@ -132,6 +134,8 @@ function notifierFds(): [write: number, read: number] {
         return [fd, copy];
       }
       closeFd(fd);
+    } else if (libc.errno() === ENOSYS) {
+      fellBack('eventfd2', 'a pipe');
     }
   }
   const fds = new NativeBlock(8);

@@ -14,9 +14,11 @@ import type { Poller } from './poller.ts';
 const READY_MAX = 64; // those that do not fit are ready at the next wait
 const READ_WRITE = 5;
 const EINTR = ERRNO.EINTR as number;
+const ENOSYS = ERRNO.ENOSYS as number;
 
 /** See the module. */
 export class EpollPoller implements Poller {
+  readonly kind = 'epoll';
   readonly #fd: number;
   readonly #layout: NonNullable<typeof abi.epoll>;
   readonly #events: NativeBlock;
@@ -36,7 +38,11 @@ export class EpollPoller implements Poller {
   static open(): EpollPoller | null {
     if (abi.epoll === null || libc.epollCreate1 === null) return null;
     const fd = libc.epollCreate1(abi.epoll.EPOLL_CLOEXEC);
-    return fd < 0 ? null : new EpollPoller(fd, abi.epoll);
+    if (fd < 0) return null;
+    const poller = new EpollPoller(fd, abi.epoll);
+    if (poller.#works()) return poller;
+    poller.close();
+    return null;
   }
 
   add(fd: number, key: number, events: number = 1): void {
@@ -88,6 +94,13 @@ export class EpollPoller implements Poller {
     closeFd(this.#fd);
     this.#events.free();
     this.#change.free();
+  }
+
+  /** Whether the other two calls are there as well: a filter may allow the first one only. */
+  #works(): boolean {
+    const removed = libc.epollCtl?.(this.#fd, this.#layout.EPOLL_CTL_DEL, this.#fd, 0) ?? -1;
+    if (removed < 0 && libc.errno() === ENOSYS) return false; // else EINVAL: a set is not in itself
+    return (libc.epollWait?.(this.#fd, this.#events.address, 1, 0) ?? -1) >= 0;
   }
 
   #control(operation: number, name: string, fd: number, key: number, events: number): void {

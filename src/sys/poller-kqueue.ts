@@ -21,6 +21,7 @@ const ENOENT = ERRNO.ENOENT as number;
 
 /** See the module. */
 export class KqueuePoller implements Poller {
+  readonly kind = 'kqueue';
   readonly #fd: number;
   readonly #layout: KqueueAbi;
   readonly #events: NativeBlock;

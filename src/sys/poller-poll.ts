@@ -17,6 +17,7 @@ const ENOENT = ERRNO.ENOENT as number;
 
 /** See the module. */
 export class PollPoller implements Poller {
+  readonly kind = 'poll';
   #block = new NativeBlock(FDS_AT_FIRST * POLLFD_BYTES);
   #capacity = FDS_AT_FIRST;
   readonly #fds: number[] = [];

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { fellBack } from './fallback.ts';
 import { abi, posixOnly } from './host.ts';
 import * as libc from './libc.ts';
 import { EpollPoller } from './poller-epoll.ts';
@@ -38,10 +39,15 @@ export interface Poller {
   readyEvents(i: number): number;
   /** May be called again. */
   close(): void;
+  /** What it is made of. */
+  readonly kind: PollerKind;
 }
 
+/** What pollers are made of. */
+export type PollerKind = 'epoll' | 'kqueue' | 'poll';
+
 /** What a poller is made of on this host. */
-export function pollerKind(): 'epoll' | 'kqueue' | 'poll' {
+export function pollerKind(): PollerKind {
   if (posixOnly) return 'poll';
   if (abi.epoll !== null && libc.epollCreate1 !== null) return 'epoll';
   return abi.kqueue !== null && libc.kqueue !== null ? 'kqueue' : 'poll';
@@ -51,10 +57,15 @@ export function pollerKind(): 'epoll' | 'kqueue' | 'poll' {
 export function createPoller(): Poller {
   switch (pollerKind()) {
     case 'epoll':
-      return EpollPoller.open() ?? new PollPoller();
+      return EpollPoller.open() ?? withoutEpoll();
     case 'kqueue':
       return KqueuePoller.open() ?? new PollPoller();
     case 'poll':
       return new PollPoller();
   }
+}
+
+function withoutEpoll(): Poller {
+  fellBack('epoll', 'poll');
+  return new PollPoller();
 }

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { abi, posixOnly } from './host.ts';
 import { ERRNO, SystemError } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import { closeFd, setCloseOnExec } from './fd.ts';
 import * as libc from './libc.ts';
 import { NativeBlock, check } from './native.ts';
@@ -62,6 +63,7 @@ function open(label: string): [fd: number, kind: SharedMemoryKind] {
   if (!posixOnly && libc.memfdCreate !== null && optional.MFD_CLOEXEC !== undefined) {
     const fd = libc.memfdCreate(label, optional.MFD_CLOEXEC | (optional.MFD_ALLOW_SEALING ?? 0));
     if (fd >= 0) return [fd, 'memfd'];
+    if (libc.errno() === ERRNO.ENOSYS) fellBack('memfd_create', 'shm_open');
   }
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
   if (!posixOnly && optional.SHM_ANON !== undefined && libc.shmOpenAddress !== null) {

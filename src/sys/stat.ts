@@ -4,6 +4,8 @@
  * @module
  */
 import type { DevicePiece, Field, StatxLayout } from '../abi/index.ts';
+import { ERRNO } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import { abi, posixOnly } from './host.ts';
 import * as libc from './libc-files.ts';
 import { NativeBlock, interrupted, orErrno } from './native.ts';
@@ -11,6 +13,7 @@ import { NativeBlock, interrupted, orErrno } from './native.ts';
 const { files } = abi;
 const LAYOUT = files.stat;
 const { AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH = 0 } = files;
+const ENOSYS = ERRNO.ENOSYS as number;
 const TWO32 = 0x1_0000_0000;
 const HIGH_MAX = 0x20_0000; // a high word below this makes a number below 2^53
 const NAMELEN_DEFAULT = 255;
@@ -26,8 +29,11 @@ const NO_STATX = {
   STATX_MNT_ID: 0,
 } as const;
 
-/** statx(2) tells the mount, and is the same structure everywhere; one call costs the same. */
-const statx = posixOnly || files.statx === null ? null : libc.statx;
+/**
+ * statx(2) tells the mount, and is the same structure everywhere; one call costs the same. Null
+ * from the first answer on that is not the kernel's own.
+ */
+let statx = posixOnly || files.statx === null ? null : libc.statx;
 /** On a host without statx the layout stands for one that is never read. */
 const X: StatxLayout = files.statx ?? { ...LAYOUT, ...NO_STATX };
 const STATX_MASK = X.STATX_BASIC_STATS | X.STATX_MNT_ID;
@@ -180,6 +186,7 @@ export class StatBlock {
     this.dev = this.#device(at(words, X_DEV_MAJOR), at(words, X_DEV_MINOR));
     const told = (at(words, X_MASK) & X.STATX_MNT_ID) !== 0; // Linux 5.8
     this.mountId = told ? wide(words, X_MOUNT) : this.dev;
+    if (!told) withoutStatx();
   }
 
   #loadIno(words: Uint32Array, index: number): void {
@@ -204,13 +211,28 @@ export class StatBlock {
   }
 }
 
+/**
+ * No mount in an answer: the kernel is old, or the C library has put the answer together out of
+ * fstatat(2) because the kernel refused the call. Asking fstatat right away is faster then, and
+ * tells as much.
+ */
+function withoutStatx(): void {
+  statx = null;
+  fellBack('statx', 'fstatat and fstat');
+}
+
 /** What is under a name, never following a symbolic link there; 0 or -errno. */
 export function statAt(dirFd: number, name: number, stat: StatBlock): number {
   if (statx !== null) {
     const flags = AT_SYMLINK_NOFOLLOW;
     let result = statx(dirFd, name, flags, STATX_MASK, stat.address);
     while (interrupted(result)) result = statx(dirFd, name, flags, STATX_MASK, stat.address);
-    if (result < 0) return orErrno(result);
+    if (result < 0) {
+      const error = orErrno(result);
+      if (error !== -ENOSYS) return error;
+      withoutStatx();
+      return statAt(dirFd, name, stat);
+    }
     stat.loadStatx();
     return 0;
   }
@@ -230,7 +252,12 @@ export function statFd(fd: number, stat: StatBlock): number {
     while (interrupted(result)) {
       result = statx(fd, empty.address, AT_EMPTY_PATH, STATX_MASK, stat.address);
     }
-    if (result < 0) return orErrno(result);
+    if (result < 0) {
+      const error = orErrno(result);
+      if (error !== -ENOSYS) return error;
+      withoutStatx();
+      return statFd(fd, stat);
+    }
     stat.loadStatx();
     return 0;
   }

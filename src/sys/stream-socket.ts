@@ -8,6 +8,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { VhostUserError, assert } from '../util/index.ts';
 import { abi, posixOnly } from './host.ts';
 import { ERRNO, SystemError, errnoName } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import { closeFd } from './fd.ts';
 import * as libc from './libc.ts';
 import { NativeBlock, check, interrupted, orErrno } from './native.ts';
@@ -16,6 +17,8 @@ import { fillUnixAddress, prepareSocket, socketPair } from './socket.ts';
 const { constants, optional, sockaddrUn, sockaddrIn, sockaddrIn6, sockaddrVm } = abi;
 const EAFNOSUPPORT = ERRNO.EAFNOSUPPORT as number;
 const EADDRINUSE = ERRNO.EADDRINUSE as number;
+const EINVAL = ERRNO.EINVAL as number;
+const ENOSYS = ERRNO.ENOSYS as number;
 
 /** Streams of bytes, or messages in order. */
 export type SocketType = 'stream' | 'seqpacket';
@@ -31,10 +34,10 @@ const address = new NativeBlock(ADDRESS_BYTES);
 const option = new NativeBlock(8);
 
 /** Flags that make one call of three; posix mode does without, as macOS has to. */
-const AT_ONCE =
-  !posixOnly && libc.accept4 !== null
-    ? (optional.SOCK_CLOEXEC ?? 0) | (optional.SOCK_NONBLOCK ?? 0)
-    : 0;
+const AT_ONCE = posixOnly ? 0 : (optional.SOCK_CLOEXEC ?? 0) | (optional.SOCK_NONBLOCK ?? 0);
+/** What socket(2) and accept4(2) take of that: nothing, once the kernel has refused it. */
+let socketFlags = AT_ONCE;
+let acceptFlags = libc.accept4 === null ? 0 : AT_ONCE;
 
 let unixSeqpacket: boolean | null = null;
 
@@ -56,9 +59,16 @@ export function openSocket(where: SocketAddress, type: SocketType): number {
   const family = familyOf(where);
   if (family < 0) return -EAFNOSUPPORT;
   const kind = type === 'stream' ? constants.SOCK_STREAM : constants.SOCK_SEQPACKET;
-  const fd = libc.socket(family, kind | AT_ONCE, 0);
+  let fd = libc.socket(family, kind | socketFlags, 0);
+  if (fd < 0 && socketFlags !== 0 && isUnknown(libc.errno())) {
+    fd = libc.socket(family, kind, 0);
+    if (fd >= 0) {
+      socketFlags = 0; // else it was not the flags
+      fellBack('socket(SOCK_CLOEXEC | SOCK_NONBLOCK)', 'socket and fcntl');
+    }
+  }
   if (fd < 0) return -libc.errno();
-  if (AT_ONCE === 0) prepareSocket(fd);
+  if (socketFlags === 0) prepareSocket(fd);
   if (where.family === 'inet') setNoDelay(fd);
   return fd;
 }
@@ -105,14 +115,24 @@ export function listenSocket(
 export function acceptSocket(listenFd: number): number {
   const { accept4 } = libc;
   const accept = (): number =>
-    AT_ONCE === 0 || accept4 === null
+    acceptFlags === 0 || accept4 === null
       ? libc.accept(listenFd, 0, 0)
-      : accept4(listenFd, 0, 0, AT_ONCE);
+      : accept4(listenFd, 0, 0, acceptFlags);
   let fd = accept();
+  if (fd < 0 && acceptFlags !== 0 && libc.errno() === ENOSYS) {
+    acceptFlags = 0;
+    fellBack('accept4', 'accept and fcntl');
+    fd = accept();
+  }
   while (interrupted(fd)) fd = accept();
   if (fd < 0) return -libc.errno();
-  if (AT_ONCE === 0) prepareSocket(fd);
+  if (acceptFlags === 0) prepareSocket(fd);
   return fd;
+}
+
+/** What a kernel says to flags of socket(2) that it does not know. */
+function isUnknown(errno: number): boolean {
+  return errno === EINVAL || errno === ENOSYS;
 }
 
 /** How a connection attempt came out: 0, or -errno. Taken away from the socket. */

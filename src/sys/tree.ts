@@ -9,6 +9,7 @@
  * @module
  */
 import { ERRNO } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import { fdPath, fdPathBase, hasPathFds, hasReopen } from './fd-path.ts';
 import { abi, posixOnly } from './host.ts';
 import * as libc from './libc-files.ts';
@@ -117,7 +118,12 @@ export function renameAt(
   const rename = libc.renameatxNp ?? libc.renameat2;
   if (posixOnly || rename === null) return -EINVAL;
   const host = hostRenameFlags(flags);
-  return host < 0 ? host : orErrno(rename(oldDir, oldName, newDir, newName, host));
+  if (host < 0) return host;
+  const result = orErrno(rename(oldDir, oldName, newDir, newName, host));
+  if (result !== -ENOSYS && result !== -EINVAL) return result;
+  // EINVAL is what glibc makes of ENOSYS, and what file systems say that know no such flag.
+  fellBack('renameat2', 'the guest is told that there are plain renames only');
+  return -EINVAL;
 }
 
 function hostRenameFlags(flags: number): number {
@@ -174,6 +180,7 @@ export function chmodAt(dirFd: number, name: number, mode: number): number {
     const result = orErrno(fchmodat2(dirFd, name, mode & 0o7777, AT_SYMLINK_NOFOLLOW));
     if (result !== -ENOSYS) return result;
     fchmodat2 = null; // Linux before 6.6: the C library does it in steps
+    fellBack('fchmodat2', 'fchmodat');
   }
   return orErrno(libc.fchmodat(dirFd, name, mode & 0o7777, AT_SYMLINK_NOFOLLOW));
 }

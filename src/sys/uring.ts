@@ -7,6 +7,7 @@
 import { VhostUserError, assert } from '../util/index.ts';
 import { abi, posixOnly } from './host.ts';
 import { ERRNO, SystemError, errnoName } from './errno.ts';
+import { fellBack } from './fallback.ts';
 import { closeFd } from './fd.ts';
 import * as libc from './libc.ts';
 import { NativeBlock } from './native.ts';
@@ -105,13 +106,17 @@ export class Uring {
         const fd = libc.syscall6(uring.SYS_io_uring_setup, entries, params.address, 0, 0, 0, 0);
         if (fd < 0) {
           if (libc.errno() === ERRNO.EINVAL) continue; // a flag that this kernel does not know
+          fellBack('io_uring_setup', 'a poller and preadv');
           return null;
         }
         const features = params.view.getUint32(PARAMS.features, true);
-        if ((features & FEATURES_NEEDED) === FEATURES_NEEDED) {
+        const isKnown = (features & FEATURES_NEEDED) === FEATURES_NEEDED;
+        // A filter may allow the first call only, and a ring that nothing enters is of no use.
+        if (isKnown && libc.syscall6(uring.SYS_io_uring_enter, fd, 0, 0, 0, 0, 0) >= 0) {
           return new Uring(fd, flags, uring.SYS_io_uring_enter, params.view);
         }
         closeFd(fd);
+        fellBack(isKnown ? 'io_uring_enter' : 'io_uring_setup', 'a poller and preadv');
         return null;
       }
       return null;

@@ -22,6 +22,8 @@ export interface StartOptions {
   readonly extraFds?: readonly number[];
   /** The name that it is started under; its own file without it. */
   readonly file?: string;
+  /** What Node is given before the program, such as `--import`. */
+  readonly nodeArgs?: readonly string[];
   /** Descriptors that it may open at most (ulimit -n), which it cannot raise again. */
   readonly fdLimit?: number;
 }
@@ -44,7 +46,8 @@ export class RunningProgram {
 
   constructor(args: readonly string[], options: StartOptions = {}) {
     const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', ...(options.extraFds ?? [])];
-    const words = [process.execPath, options.file ?? PROGRAM_FILE, ...args];
+    const node = [process.execPath, ...(options.nodeArgs ?? [])];
+    const words = [...node, options.file ?? PROGRAM_FILE, ...args];
     if (options.fdLimit !== undefined) {
       words.unshift('sh', '-c', `ulimit -n ${options.fdLimit}; exec "$@"`, 'sh');
     }

@@ -43,7 +43,8 @@ export interface QueueRunner {
   /** Counters of all threads, `COUNTER.LENGTH` slots each. */
   readonly counters: Float64Array;
   /**
-   * Resolves when the data planes are made, with how they wait: `io_uring`, `poll`, `event loop`.
+   * Resolves when the data planes are made, with how they wait: `io_uring`, `epoll`, `kqueue`,
+   * `poll`, `event loop`.
    */
   ready(): Promise<string>;
   setFeatures(features: bigint): Promise<void>;

@@ -5,7 +5,7 @@
  */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { assert } from '../../util/index.ts';
-import { Uring, closeFd } from '../../sys/index.ts';
+import { Uring, closeFd, fallbackText, onFallback } from '../../sys/index.ts';
 import type { DataPlaneFactory } from '../device.ts';
 import type { NumberedOrder, WorkerReport, WorkerStart } from './messages.ts';
 import { PollerReactor } from './reactor-poller.ts';
@@ -25,6 +25,10 @@ assert(parentPort !== null, 'this file is the entry of a worker thread');
 const port = parentPort;
 const start = workerData as WorkerStart;
 const send = (report: WorkerReport): void => port.postMessage(report);
+
+onFallback((call, instead) => {
+  send({ kind: 'log', level: 'debug', text: fallbackText(call, instead) });
+});
 
 const uring = Uring.open(URING_ENTRIES, URING_COMPLETIONS);
 const reactor: WorkerReactor = uring === null ? new PollerReactor() : new UringReactor(uring);
@@ -46,7 +50,7 @@ try {
     receive: () => receiveMessageOnPort(port)?.message as NumberedOrder | undefined,
     send,
   });
-  send({ kind: 'ready', io: uring === null ? 'poll' : 'io_uring' });
+  send({ kind: 'ready', io: reactor.kind });
   loop.run();
 } finally {
   // Also when the device could not be made: the thread's end alone closes neither.

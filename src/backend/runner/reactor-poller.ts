@@ -19,6 +19,7 @@ const TURNS_PER_POLL = 64;
 export class PollerReactor implements WorkerReactor {
   readonly uring = null;
   readonly #poller: Poller = createPoller();
+  readonly kind: string = this.#poller.kind;
   readonly #slots: (WatchSlot | undefined)[] = [];
   readonly #freeKeys: number[] = []; // of slots that are not used now
   /** To be free after a dispatch, in which there may be an event for the fd that was closed. */

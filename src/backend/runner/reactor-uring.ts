@@ -31,6 +31,7 @@ interface UringSlot extends WatchSlot {
 
 /** See the module. */
 export class UringReactor implements WorkerReactor {
+  readonly kind = 'io_uring';
   readonly uring: Uring;
   readonly #slots: (UringSlot | undefined)[] = [];
   readonly #unarmed: number[] = []; // keys of slots that have to be armed before the next sleep

@@ -10,6 +10,8 @@ import type { Reactor, ReactorTimer, ReactorWatch } from '../device.ts';
 
 /** A reactor as the worker's loop uses it. */
 export interface WorkerReactor extends Reactor {
+  /** How it waits: `io_uring`, `epoll`, `kqueue` or `poll`. */
+  readonly kind: string;
   /**
    * Hands prepared I/O to the kernel and dispatches what has completed; never blocks. Watched fds
    * cost a system call, so they are looked at only with `look`; `hasWork` and `wait` always do.

@@ -171,7 +171,8 @@ export class WorkerRunner implements QueueRunner {
   }
 
   /**
-   * Resolves when all threads have made their data plane, with how they wait: `io_uring`, `poll`.
+   * Resolves when all threads have made their data plane, with how they wait: `io_uring`, `epoll`,
+   * `kqueue`, `poll`.
    */
   async ready(): Promise<string> {
     const [io] = await Promise.all(this.#threads.map((thread) => thread.ready));

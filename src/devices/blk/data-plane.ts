@@ -92,6 +92,7 @@ export class BlkDataPlane implements DataPlane {
     this.#bounce = options.direct === null ? null : new Bounce(options.image.fd, options.direct);
     new TextEncoder().encodeInto(options.serial, this.#id);
     this.#engine = this.#pickEngine(options);
+    context.log('debug', `the image is read and written by ${this.#engine.name}`);
   }
 
   serve(queue: Virtqueue, budget: number): number {

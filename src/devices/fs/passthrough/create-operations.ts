@@ -9,7 +9,9 @@ import type { HostFolderSettings } from './options.ts';
 
 /** Makes the operations of a folder; `options` are {@link HostFolderSettings}. */
 export function createOperations(
-  host: Pick<DataPlaneContext, 'reactor'> & { readonly options: unknown },
+  host: Pick<DataPlaneContext, 'reactor' | 'log'> & { readonly options: unknown },
 ): HostFolder {
-  return new HostFolder(host.options as HostFolderSettings, host);
+  const folder = new HostFolder(host.options as HostFolderSettings, host);
+  host.log('debug', `files are read and written by ${folder.engine}`);
+  return folder;
 }

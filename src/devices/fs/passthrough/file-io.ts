@@ -49,6 +49,11 @@ export class FileIo {
       this.#uring === null ? 0 : reactor.onCompletion((job, result) => this.#done(job, result));
   }
 
+  /** For people. */
+  get engine(): string {
+    return this.#uring === null ? 'preadv' : 'io_uring, page cache first';
+  }
+
   /** Reads into the buffers of a call; bytes, a negative errno, or PENDING. */
   read(call: FuseCall, handle: Handle, offset: number): number {
     const { iov, iovCount, dataBytes } = call;

@@ -45,6 +45,11 @@ export class HostFolder implements FuseOperations {
     return { nodes: nodes.count, nodeFds: fds.count, handles: handles.count };
   }
 
+  /** How files are read and written: for people. */
+  get engine(): string {
+    return this.#io.engine;
+  }
+
   init(session: FuseSession): void {
     this.#state.session = session;
   }

@@ -1,0 +1,175 @@
+/**
+ * One run on a strict host: a program with all five devices, our front-ends as another process, and
+ * what both have said.
+ *
+ * @module
+ */
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { RunningProgram, linesOf, runProgram, withProgram } from '../../support/program.ts';
+import type { StartOptions } from '../../support/program.ts';
+import type { StrictCallName } from './calls.ts';
+import type { FrontEndReport } from './front-end.ts';
+import type { StrictReport } from './preload.ts';
+
+const PRELOAD = new URL('./preload.js', import.meta.url).href;
+const FRONT_END = fileURLToPath(new URL('./front-end.js', import.meta.url));
+const IMAGE_BYTES = 4 * 1024 * 1024;
+const LISTENING = /"device":"console","event":"listening"/;
+const DEVICES = 5;
+
+/** What the program has said. */
+export interface BackEndReport {
+  /** `device: call: what instead`, sorted; the device is empty for the main thread. */
+  readonly fallbacks: readonly string[];
+  /** The lines of the log that say how threads wait, and how files are read and written. */
+  readonly ways: ReadonlyMap<string, string>;
+  /** By thread; 0 is the main thread. */
+  readonly strict: ReadonlyMap<number, StrictReport['refused']>;
+}
+
+/** What came of a run. */
+export interface StrictRun {
+  readonly backEnd: BackEndReport;
+  readonly frontEnd: FrontEndReport;
+  /** What the front-end's own thread was refused. */
+  readonly frontEndStrict: StrictReport['refused'];
+  /** Who owns the file that another user of the guest has made. */
+  readonly owner: number;
+}
+
+/** How a process is made strict; the program's own environment is kept. */
+export function strictOptions(
+  refused: readonly StrictCallName[],
+  env: NodeJS.ProcessEnv = {},
+): StartOptions {
+  return { nodeArgs: ['--import', PRELOAD], env: { ...env, STRICT_CALLS: refused.join(' ') } };
+}
+
+/** Runs `body` with a folder that has what the devices serve, and their configuration. */
+export async function withDevices<T>(
+  body: (folder: string, config: string) => Promise<T>,
+): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), 'vhu-strict-'));
+  try {
+    mkdirSync(join(folder, 'share'), { mode: 0o777 });
+    writeFileSync(join(folder, 'disk.img'), Buffer.alloc(IMAGE_BYTES, 7));
+    const config = join(folder, 'devices.yaml');
+    writeFileSync(config, JSON.stringify({ devices: devices() }));
+    return await body(folder, config);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The devices; the console is the last to listen. */
+function devices(): Record<string, unknown>[] {
+  const socket = (type: string): Record<string, unknown> => ({
+    type,
+    name: type,
+    'socket-path': `${type}.sock`,
+  });
+  return [
+    { ...socket('blk'), image: 'disk.img' },
+    { ...socket('fs'), 'shared-dir': 'share', 'shared-locks': true },
+    { ...socket('vsock'), 'uds-path': 'host.vsock' },
+    socket('rng'),
+    { ...socket('console'), unix: 'console.end' },
+  ];
+}
+
+/** Runs the program and the front-ends, both on a host that refuses these calls. */
+export async function strictRun(
+  refused: readonly StrictCallName[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<StrictRun> {
+  const how = strictOptions(refused, env);
+  return await withDevices(async (folder, config) => {
+    // Node's own server takes connections by accept4 alone: so the host's programs are in here.
+    const host = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
+    host.listen(join(folder, 'host.vsock_1234'));
+    await once(host, 'listening');
+    let run: StrictRun | null = null;
+    const args = ['run', config, '--log-level', 'debug', '--log-format', 'json'];
+    await withProgram(args, how, async (program) => {
+      await program.says(LISTENING);
+      const ended = await runProgram([folder], { ...how, file: FRONT_END });
+      if (ended.code !== 0) throw new Error(`the front-ends: ${ended.stderr}\n${withoutMessages(program.stderr)}`);
+      const owner = ownerOf(join(folder, 'share', 'his'));
+      const { code, stderr } = await program.end();
+      if (code !== 0) throw new Error(`the program ended with ${String(code)}: ${stderr}`);
+      const frontEnd = JSON.parse(ended.stdout) as FrontEndReport;
+      const own = strictLines(ended.stderr).get(0) ?? {};
+      run = { backEnd: readLog(stderr), frontEnd, frontEndStrict: own, owner };
+    }).finally(() => host.close());
+    if (run === null) throw new Error('the program did not run');
+    return run;
+  });
+}
+
+/** All of the devices are served for a while, and nothing else is looked at. */
+export async function served(config: string, how: StartOptions): Promise<RunningProgram> {
+  const args = ['run', config, '--log-level', 'debug', '--log-format', 'json'];
+  const program = new RunningProgram(args, how);
+  await program.says(LISTENING);
+  return program;
+}
+
+/** Drives the devices of a folder, on a host that refuses nothing. */
+export async function drive(folder: string): Promise<FrontEndReport> {
+  const { code, stdout, stderr } = await runProgram([folder], { file: FRONT_END });
+  if (code !== 0) throw new Error(`the front-ends: ${stderr}`);
+  return JSON.parse(stdout) as FrontEndReport;
+}
+
+function ownerOf(path: string): number {
+  try {
+    return statSync(path).uid;
+  } catch {
+    return -1;
+  }
+}
+
+function readLog(log: string): BackEndReport {
+  const fallbacks: string[] = [];
+  const ways = new Map<string, string>();
+  for (const { device = '', msg } of linesOf(log)) {
+    const text = String(msg);
+    const [, call, instead] = /^(\S.*) is refused here: (.*) instead$/.exec(text) ?? [];
+    if (call !== undefined) fallbacks.push(`${String(device)}: ${call}: ${String(instead)}`);
+    const way = /^the threads wait by .*|^(?:the image is|files are) read and written by .*/;
+    const [found] = way.exec(text) ?? [];
+    if (found === undefined) continue;
+    ways.set(`${String(device)} ${found.startsWith('the threads') ? 'waits' : 'files'}`, found);
+  }
+  if (ways.size < DEVICES) throw new Error(`too few ways: ${log}`);
+  return { fallbacks: fallbacks.sort(), ways, strict: strictLines(log) };
+}
+
+/** A log without each message of the protocol, to be read by people. */
+function withoutMessages(log: string): string {
+  return log
+    .split('\n')
+    .filter((line) => !line.includes('"event":"message"'))
+    .join('\n');
+}
+
+function strictLines(log: string): Map<number, StrictReport['refused']> {
+  const found = new Map<number, StrictReport['refused']>();
+  for (const line of log.split('\n').filter((each) => each.startsWith('{"strict":'))) {
+    const { thread, refused } = JSON.parse(line) as StrictReport;
+    found.set(thread, refused);
+  }
+  return found;
+}
+
+/** Whether another process runs without new privileges and under a filter, as /proc has it. */
+export function filterState(pid: number): { readonly seccomp: string; readonly filters: string } {
+  const status = readFileSync(`/proc/${String(pid)}/status`, 'utf8');
+  const field = (name: string): string => new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status)?.[1] ?? '';
+  return { seccomp: field('Seccomp'), filters: field('Seccomp_filters') };
+}
