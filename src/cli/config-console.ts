@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { z } from 'zod';
+import type { z as Zod } from 'zod';
 import { NAME, SOCKET, checkedText, flag, text, wholeNumber } from './config-parts.ts';
 import type { DeviceInput } from './config-parts.ts';
 import {
@@ -21,6 +21,7 @@ import {
 import type { ConsoleChoices, PortChoices } from './console-settings.ts';
 import { LIMITS, SIZE_RULE, parseMode, parseSize } from './limits.ts';
 import type { ResizeOrder, Unattended } from '../devices/console/index.ts';
+import { z } from './zod.ts';
 
 /** A port, as the file has it. */
 interface PortInput {
@@ -60,7 +61,7 @@ const byteSize = z
   .optional();
 
 /** A text that a function has to make something of. */
-function readable(read: (value: string) => unknown, rule: string): z.ZodString {
+function readable(read: (value: string) => unknown, rule: string): Zod.ZodString {
   return text.refine((value) => read(value) !== null, { error: `must be ${rule}` });
 }
 
@@ -88,7 +89,7 @@ const PORT = {
 };
 
 /** A console. */
-export const CONSOLE: z.ZodObject<{ type: z.ZodLiteral<'console'> }> = z.strictObject({
+export const CONSOLE: Zod.ZodObject<{ type: Zod.ZodLiteral<'console'> }> = z.strictObject({
   type: z.literal('console'),
   name: NAME,
   ...PORT,

@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { z } from 'zod';
+import type { z as Zod } from 'zod';
 import { LIMITS, keepsRule, parseMode, ruleText } from './limits.ts';
 import type { NumberRule } from './limits.ts';
+import { z } from './zod.ts';
 
 /** The settings that every device has. */
 export interface DeviceInput {
@@ -20,7 +21,7 @@ export interface DeviceInput {
 }
 
 /** A whole number within bounds. */
-export function wholeNumber(rule: NumberRule): z.ZodNumber {
+export function wholeNumber(rule: NumberRule): Zod.ZodNumber {
   const error = `must be ${ruleText(rule)}`;
   return z
     .number({ error })
@@ -30,14 +31,16 @@ export function wholeNumber(rule: NumberRule): z.ZodNumber {
 }
 
 /** A text of one letter at least. */
-export const text: z.ZodString = z
+export const text: Zod.ZodString = z
   .string({ error: 'must be a text' })
   .min(1, { error: 'must not be empty' });
 /** True or false. */
-export const flag: z.ZodBoolean = z.boolean({ error: 'must be true or false' });
+export const flag: Zod.ZodBoolean = z.boolean({ error: 'must be true or false' });
 
 /** A text that a function finds faults in. */
-export function checkedText(fault: (value: string) => string | null): z.ZodOptional<z.ZodString> {
+export function checkedText(
+  fault: (value: string) => string | null,
+): Zod.ZodOptional<Zod.ZodString> {
   const checked = text.superRefine((value, context) => {
     const found = fault(value);
     if (found !== null) context.addIssue({ code: 'custom', message: found });
@@ -46,16 +49,18 @@ export function checkedText(fault: (value: string) => string | null): z.ZodOptio
 }
 
 /** Its name. */
-export const NAME: z.ZodOptional<z.ZodString> = text.optional().describe('what the log calls it');
+export const NAME: Zod.ZodOptional<Zod.ZodString> = text
+  .optional()
+  .describe('what the log calls it');
 
 /** The schemas of {@link SOCKET}. */
 export interface SocketShape {
-  readonly 'socket-path': z.ZodOptional<z.ZodString>;
-  readonly 'socket-mode': z.ZodOptional<z.ZodString>;
-  readonly 'socket-group': z.ZodOptional<z.ZodString>;
-  readonly connect: z.ZodOptional<z.ZodBoolean>;
-  readonly fd: z.ZodOptional<z.ZodNumber>;
-  readonly activation: z.ZodOptional<z.ZodString>;
+  readonly 'socket-path': Zod.ZodOptional<Zod.ZodString>;
+  readonly 'socket-mode': Zod.ZodOptional<Zod.ZodString>;
+  readonly 'socket-group': Zod.ZodOptional<Zod.ZodString>;
+  readonly connect: Zod.ZodOptional<Zod.ZodBoolean>;
+  readonly fd: Zod.ZodOptional<Zod.ZodNumber>;
+  readonly activation: Zod.ZodOptional<Zod.ZodString>;
 }
 
 /** Where the front-end is met. */

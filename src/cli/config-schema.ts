@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { z } from 'zod';
+import type { z as Zod } from 'zod';
 import type { LogLevel } from '../backend/index.ts';
 import { NAME, SOCKET, checkedText, flag, text, wholeNumber } from './config-parts.ts';
 import type { DeviceInput } from './config-parts.ts';
@@ -16,6 +16,7 @@ import type { FsChoices } from './fs-settings.ts';
 import { LIMITS, SIZE_RULE, parseSize, serialFault } from './limits.ts';
 import { LOG_FORMATS, LOG_LEVELS } from './options.ts';
 import type { LogFormat } from './options.ts';
+import { z } from './zod.ts';
 
 /** A disk, as the file has it. */
 export interface BlkInput extends DeviceInput {
@@ -167,7 +168,7 @@ const CONFIG = z.strictObject({
 export type DeviceType = AnyDeviceInput['type'];
 
 /** The types of devices, each with its settings. */
-const DEVICES: Readonly<Record<DeviceType, z.ZodObject>> = {
+const DEVICES: Readonly<Record<DeviceType, Zod.ZodObject>> = {
   blk: BLK,
   fs: FS,
   vsock: VSOCK,
@@ -198,7 +199,7 @@ export function deviceTypes(): string[] {
 
 /** What a file says, or what is wrong with it. */
 export type Shape =
-  { readonly config: ConfigInput } | { readonly issues: readonly z.core.$ZodIssue[] };
+  { readonly config: ConfigInput } | { readonly issues: readonly Zod.core.$ZodIssue[] };
 
 /** Checks the shape of the values of a file. */
 export function checkShape(values: unknown): Shape {

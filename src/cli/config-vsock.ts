@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { z } from 'zod';
+import type { z as Zod } from 'zod';
 import { NAME, SOCKET, flag, text, wholeNumber } from './config-parts.ts';
 import type { DeviceInput } from './config-parts.ts';
 import { LIMITS, parseMode } from './limits.ts';
@@ -11,6 +11,7 @@ import type { VsockChoices } from './vsock-settings.ts';
 import { inFolder } from './vsock-settings.ts';
 import { TextFault, parseForward, parseGroups, parseListen, parsePorts } from './vsock-text.ts';
 import { bufferSize } from './vsock-vms.ts';
+import { z } from './zod.ts';
 
 /** A vsock, as the file has it. */
 export interface VsockInput extends DeviceInput {
@@ -32,7 +33,7 @@ export interface VsockInput extends DeviceInput {
 }
 
 /** A text that one of the readers of the command line reads. */
-function readable(read: (value: string) => unknown): z.ZodString {
+function readable(read: (value: string) => unknown): Zod.ZodString {
   return text.superRefine((value, context) => {
     try {
       read(value);
@@ -49,7 +50,7 @@ const GROUPS = `must be names with '+' between them, or a list of names`;
 const SIZE = 'must be a number of bytes from 4096 to 16777216, or such as 64K';
 
 /** A vsock. */
-export const VSOCK: z.ZodObject<{ type: z.ZodLiteral<'vsock'> }> = z.strictObject({
+export const VSOCK: Zod.ZodObject<{ type: Zod.ZodLiteral<'vsock'> }> = z.strictObject({
   type: z.literal('vsock'),
   name: NAME,
   'guest-cid': wholeNumber(LIMITS.guestCid).optional().describe("the guest's address"),

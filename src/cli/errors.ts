@@ -36,6 +36,8 @@ export function errorText(program: string, error: unknown, debug: boolean): stri
     if (error.help !== '') lines.push(`Try '${error.help}'.`);
   } else if (!isExpected(error)) {
     lines.push('This is a bug of vhost-user: please report it, with what --log-level debug says.');
+  } else if (lines[0]?.includes('EMFILE') === true) {
+    lines.push("This process may open too few files: raise the limit, as by 'ulimit -n 1024'.");
   }
   if (debug && error instanceof Error && error.stack !== undefined) lines.push(error.stack);
   return `${lines.join('\n')}\n`;

@@ -5,18 +5,22 @@
  * @module
  */
 import { accessSync } from 'node:fs';
+import { fellBack } from './fallback.ts';
 import { abi, posixOnly } from './host.ts';
 import { NativeBlock } from './native.ts';
 
 const PREFIX = '/proc/self/fd/';
 const DIGITS_MAX = 10;
 
-/** Whether O_PATH makes fds that only name a file, and Linux's calls on them work. */
+/**
+ * Whether O_PATH makes fds that only name a file, and all of Linux's calls on them work: some, as
+ * chmod, need the path of the fd for it, so not where /proc is not mounted.
+ */
 export const hasPathFds: boolean =
-  !posixOnly && abi.files.calls !== null && abi.files.open.O_PATH !== 0;
+  !posixOnly && abi.files.calls !== null && abi.files.open.O_PATH !== 0 && isThere(PREFIX);
 
 /** Whether an fd can be opened again under other flags. */
-export const hasReopen: boolean = hasPathFds && isThere(PREFIX);
+export const hasReopen: boolean = hasPathFds;
 
 const block = new NativeBlock(64);
 new TextEncoder().encodeInto(PREFIX, block.bytes);
@@ -67,6 +71,7 @@ function isThere(path: string): boolean {
     accessSync(path);
     return true;
   } catch {
+    fellBack(path, 'the names of files');
     return false;
   }
 }

@@ -112,7 +112,7 @@ export function openNamed(flags: number): number {
       throw new SystemError(
         `shm_open(${name})`,
         errno,
-        'is /dev/shm (or /tmp) there and writable?',
+        'is /dev/shm (or /tmp) there and writable? On Linux: mount -t tmpfs tmpfs /dev/shm',
       );
     }
   }

@@ -8,7 +8,8 @@ import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { describe, it } from 'node:test';
 import { Uring, isMemoryBacked } from '../../src/sys/index.ts';
-import { ENOSYS, STRICT_CALLS, numberOf } from './strict/calls.ts';
+import { tellProof } from '../support/proof.ts';
+import { ENOSYS, STRICT_CALLS } from './strict/calls.ts';
 import type { StrictCallName } from './strict/calls.ts';
 import { strictRun } from './strict/rig.ts';
 import type { StrictRun } from './strict/rig.ts';
@@ -36,10 +37,26 @@ const CMSG = 'recvmsg(MSG_CMSG_CLOEXEC): recvmsg and fcntl';
 const URING = 'io_uring_setup: a poller and preadv';
 const THREADS = ['blk', 'fs', 'vsock'];
 const inThreads = (text: string): string[] => THREADS.map((device) => `${device}: ${text}`);
-const RENAME = 'renameat2: the guest is told that there are plain renames only';
+const RENAME = 'fs: renameat2: the guest is told that there are plain renames only';
 const FALLOCATE_FS = 'fs: fallocate: the guest is told that there is none';
 const FALLOCATE_BLK = 'blk: fallocate: writing zeroes, or nothing for a discard';
 const ALLOCATE = { 'fs allocate': 'EOPNOTSUPP' };
+
+const ACCEPT = 'vsock: accept4: accept and fcntl';
+const SOCKET = 'vsock: socket(SOCK_CLOEXEC | SOCK_NONBLOCK): socket and fcntl';
+const STATX = 'fs: statx: fstatat and fstat';
+const COPY = 'fs: copy_file_range: reading and writing';
+const MODES = ['fs: unshare: a change of mode afterwards', 'fs: fchmodat2: fchmodat'];
+const OWNER = 'fs: setfsuid: a change of owner afterwards';
+const SYNC = 'fs: syncfs: what the guest has synchronized file by file';
+const LOCK = 'fs: fcntl(F_OFD_SETLK): locks within the guest';
+const NO_FLAGS = { 'fs rename, no replace': 'EINVAL' };
+/** By ENOSYS a guest's kernel knows that there is none: it asks no more, and goes on without. */
+const NO_SYNC = { 'fs sync all': 'ENOSYS' };
+const NO_LOCK = { 'fs lock': 'ENOSYS' };
+
+const inMemory = isMemoryBacked(tmpdir());
+const isRoot = process.geteuid?.() === 0;
 
 const ONE_BY_ONE: readonly Row[] = [
   { refused: [] },
@@ -52,17 +69,17 @@ const ONE_BY_ONE: readonly Row[] = [
     backEnd: inThreads('io_uring_enter: a poller and preadv'),
   },
   // Where there is io_uring nothing is waited for by epoll.
-  ...(
-    [['epoll_create1'], ['epoll_ctl'], ['epoll_wait', 'epoll_pwait']] as StrictCallName[][]
-  ).map((refused): Row => {
-    const backEnd = [...inThreads(URING), ...inThreads('epoll: poll')];
-    return { refused: ['io_uring_setup', ...refused], io: 'poll', backEnd };
-  }),
-  { refused: ['accept4'], backEnd: [': accept4: accept and fcntl'] },
-  { refused: ['recvmsg(MSG_CMSG_CLOEXEC)'], backEnd: [`: ${CMSG}`] },
+  ...([['epoll_create1'], ['epoll_ctl'], ['epoll_wait', 'epoll_pwait']] as StrictCallName[][]).map(
+    (refused): Row => {
+      const backEnd = [...inThreads(URING), ...inThreads('epoll: poll')];
+      return { refused: ['io_uring_setup', ...refused], io: 'poll', backEnd };
+    },
+  ),
+  { refused: ['accept4'], backEnd: [ACCEPT] },
+  { refused: ['recvmsg(MSG_CMSG_CLOEXEC)'], backEnd: [`: ${CMSG}`], frontEnd: [CMSG] },
   {
     refused: ['socket(SOCK_CLOEXEC)'],
-    backEnd: ['vsock: socket(SOCK_CLOEXEC | SOCK_NONBLOCK): socket and fcntl'],
+    backEnd: [SOCKET],
   },
   {
     refused: ['preadv2', 'pwritev2'],
@@ -72,13 +89,13 @@ const ONE_BY_ONE: readonly Row[] = [
     ]),
   },
   { refused: ['openat2', 'close_range'] }, // which nothing of ours calls
-  { refused: ['statx'], backEnd: ['fs: statx: fstatat and fstat'] },
+  { refused: ['statx'], backEnd: [STATX] },
   {
     refused: ['renameat2'],
-    backEnd: [`fs: ${RENAME}`],
-    results: { 'fs rename, no replace': 'EINVAL' },
+    backEnd: [RENAME],
+    results: NO_FLAGS,
   },
-  { refused: ['copy_file_range'], backEnd: ['fs: copy_file_range: reading and writing'] },
+  { refused: ['copy_file_range'], backEnd: [COPY] },
   { refused: ['fallocate'], backEnd: [FALLOCATE_FS], results: ALLOCATE },
   {
     refused: ['fallocate', 'io_uring_setup'],
@@ -88,22 +105,41 @@ const ONE_BY_ONE: readonly Row[] = [
   },
   {
     refused: ['unshare', 'fchmodat2'],
-    backEnd: ['fs: unshare: a change of mode afterwards', 'fs: fchmodat2: fchmodat'],
+    backEnd: MODES,
   },
-  { refused: ['syncfs'], backEnd: ['fs: syncfs: what the guest has synchronized file by file'] },
-  {
-    refused: ['fcntl(F_OFD_SETLK)'],
-    backEnd: ['fs: fcntl(F_OFD_SETLK): locks within the guest'],
-  },
+  { refused: ['syncfs'], backEnd: [SYNC], results: NO_SYNC },
+  { refused: ['fcntl(F_OFD_SETLK)'], backEnd: [LOCK], results: NO_LOCK },
   {
     refused: ['setfsuid', 'setfsgid', 'capset'],
-    backEnd: ['fs: setfsuid: a change of owner afterwards'],
+    backEnd: [OWNER],
     asRoot: true,
   },
 ];
 
-const inMemory = isMemoryBacked(tmpdir());
-const isRoot = process.geteuid?.() === 0;
+const ALL_RESULTS = { ...ALLOCATE, ...NO_FLAGS, ...NO_SYNC, ...NO_LOCK };
+
+/** What of a row's calls is refused at all: to other users ours are no different without these. */
+const ALL = Object.keys(STRICT_CALLS) as StrictCallName[];
+const TOGETHER: Row = {
+  refused: ALL,
+  io: 'poll',
+  notifier: 'pipe',
+  memory: 'shm_open',
+  backEnd: [
+    ...[`: ${EVENTFD}`, `: ${CMSG}`, ACCEPT, SOCKET, STATX, RENAME, COPY, SYNC, LOCK, ...MODES],
+    ...[FALLOCATE_FS, FALLOCATE_BLK, ...inThreads(URING), ...inThreads('epoll: poll')],
+    ...(isRoot ? [OWNER] : []),
+  ],
+  frontEnd: [EVENTFD, MEMFD, CMSG],
+  results: ALL_RESULTS,
+};
+
+/** The other mode does not even try them. */
+const TOGETHER_POSIX: Row = {
+  ...TOGETHER,
+  backEnd: [`: ${CMSG}`, FALLOCATE_BLK],
+  frontEnd: [CMSG],
+};
 
 function hasUring(): boolean {
   const ring = Uring.open(8);
@@ -137,9 +173,7 @@ function expectRefused(run: StrictRun, refused: readonly StrictCallName[]): void
 
 function expectFallbacks(found: readonly string[], row: readonly string[]): void {
   const expected = [...row].filter((each) => !inMemory || !OF_THE_FILE_SYSTEM.test(each)).sort();
-  const left = found.filter(
-    (each) => expected.includes(each) || !OF_THE_FILE_SYSTEM.test(each),
-  );
+  const left = found.filter((each) => expected.includes(each) || !OF_THE_FILE_SYSTEM.test(each));
   assert.deepEqual(left, expected);
 }
 
@@ -175,12 +209,38 @@ function expectRun(run: StrictRun, row: Row): void {
   if (isRoot) assert.equal(run.owner, 1000, 'the file belongs to the guest that made it');
 }
 
+/** What has passed. */
+const provenAlone = new Set<StrictCallName>();
+let modesTogether = 0;
+
 describe('all devices on a host that refuses', { skip: skipReason(), concurrency: 2 }, () => {
   for (const row of ONE_BY_ONE) {
     const skip = row.asRoot === true && !isRoot ? 'only root gives files away' : false;
-    const name = row.refused.length === 0 ? 'nothing, and then by nothing else' : row.refused.join(', ');
+    const name =
+      row.refused.length === 0 ? 'nothing, and then by nothing else' : row.refused.join(', ');
     it(`${name}: they work`, { skip }, async () => {
       expectRun(await strictRun(row.refused), row);
+      for (const each of row.refused) provenAlone.add(each);
     });
   }
+  it(`all of the ${String(ALL.length)} together: they work`, async () => {
+    expectRun(await strictRun(TOGETHER.refused), TOGETHER);
+    modesTogether++;
+  });
+  it('all of them, in the mode that leaves them alone anyway: they work', async () => {
+    const env = { VHOST_USER_HOST: 'posix' };
+    expectRun(await strictRun(TOGETHER.refused, env), TOGETHER_POSIX);
+    modesTogether++;
+  });
+});
+
+it('no call that can be refused was left out', { skip: skipReason() }, (context) => {
+  const asRoot = ONE_BY_ONE.filter(({ asRoot = false }) => asRoot && !isRoot);
+  const leftOut = asRoot.flatMap(({ refused }) => refused);
+  assert.deepEqual([...provenAlone, ...leftOut].sort(), [...ALL].sort());
+  assert.equal(modesTogether, 2);
+  const alone = String(provenAlone.size);
+  const all = String(ALL.length);
+  const what = `${alone} calls refused one by one, ${all} together in both modes, 5 devices work`;
+  tellProof(context, `strict host: ${what}`);
 });

@@ -24,6 +24,8 @@ export interface StartOptions {
   readonly file?: string;
   /** What Node is given before the program, such as `--import`. */
   readonly nodeArgs?: readonly string[];
+  /** A program that runs it: its words, after which come Node's and its own. */
+  readonly within?: readonly string[];
   /** Descriptors that it may open at most (ulimit -n), which it cannot raise again. */
   readonly fdLimit?: number;
 }
@@ -51,6 +53,7 @@ export class RunningProgram {
     if (options.fdLimit !== undefined) {
       words.unshift('sh', '-c', `ulimit -n ${options.fdLimit}; exec "$@"`, 'sh');
     }
+    words.unshift(...(options.within ?? []));
     this.child = spawn(words[0] as string, words.slice(1), {
       stdio,
       env: { ...process.env, ...options.env },

@@ -9,6 +9,7 @@ import { UsageError } from '../errors.ts';
 import { ACL_MODES, CACHE_MODES, OWNERS, fsFaults } from '../fs-settings.ts';
 import type { FsChoices } from '../fs-settings.ts';
 import { LIMITS } from '../limits.ts';
+import { loadInTurn } from '../load-in-turn.ts';
 import {
   addInformationOptions,
   addLogOptions,
@@ -199,6 +200,7 @@ async function serveFs(folder: string | undefined, options: FsCommandOptions): P
   const [fault] = fsFaults(choices);
   if (fault !== undefined) throw new UsageError(`--${fault.key} ${fault.text}`, HELP);
   // What serves is loaded now, so that wrong usage and help are quick.
+  await loadInTurn();
   const { serveOneFs } = await import('../serve-fs.ts');
   process.exitCode = await serveOneFs(choices, HELP);
 }

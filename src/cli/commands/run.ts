@@ -7,6 +7,7 @@ import { Argument, Option } from 'commander';
 import type { Command } from 'commander';
 import { EXIT, UsageError } from '../errors.ts';
 import { counted } from '../format.ts';
+import { loadInTurn } from '../load-in-turn.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../options.ts';
 import type { LogFormat } from '../options.ts';
 import type { LogLevel } from '../../backend/index.ts';

@@ -23,10 +23,12 @@ export type When =
  *
  * - `process`: every thread, from the filter on; children too. libuv has a way round each of these,
  *   or does not make them.
- * - `data plane`: threads that Node has set up completely. libuv cannot be without epoll, and makes a
- *   set for each thread before any code of ours runs there; the main thread waits by libuv only.
- * - `main and data plane`: the same, and the main thread. libuv wants an eventfd for each thread that
- *   it starts, on that thread: those are told apart by a supervisor, since a filter is inherited.
+ * - `data plane`: threads that Node has set up completely. libuv cannot be without epoll, and makes
+ *   a set for each thread before any code of ours runs there; the main thread waits by libuv only.
+ *   Its servers, which a console's sockets are, take connections by accept4 and nothing else.
+ * - `main and data plane`: the same, and the main thread. libuv wants an eventfd for each thread
+ *   that it starts, on that thread: those are told apart by a supervisor, since a filter is
+ *   inherited.
  */
 export type Scope = 'process' | 'data plane' | 'main and data plane';
 
@@ -96,7 +98,7 @@ export const STRICT_CALLS: Readonly<Record<StrictCallName, StrictCall>> = {
   epoll_ctl: { ...always(233, 21, -1, 0, -1), scope: 'data plane', when: 'on a set of ours' },
   epoll_wait: { ...always(232, null, -1), scope: 'data plane', when: 'on a set of ours' },
   epoll_pwait: { ...always(281, 22, -1), scope: 'data plane', when: 'on a set of ours' },
-  accept4: always(288, 242, -1, 0, 0, 0),
+  accept4: { ...always(288, 242, -1, 0, 0, 0), scope: 'data plane' },
   'recvmsg(MSG_CMSG_CLOEXEC)': {
     ...always(47, 212, -1, NOWHERE, MSG_CMSG_CLOEXEC),
     when: { argument: 2, bits: MSG_CMSG_CLOEXEC },

@@ -1,6 +1,6 @@
 /**
- * seccomp filters: a few instructions of classic BPF that refuse system calls, and their loading into
- * this thread (seccomp(2), uapi/linux/{seccomp,filter,audit}.h).
+ * seccomp filters: a few instructions of classic BPF that refuse system calls, and their loading
+ * into this thread (seccomp(2), uapi/linux/{seccomp,filter,audit}.h).
  *
  * @module
  */
@@ -57,7 +57,10 @@ export function refuse(names: readonly StrictCallName[]): void {
  * it listens, and which it has to answer from now on.
  */
 export function supervise(name: StrictCallName): number {
-  return install(ruleOf(STRICT_CALLS[name], SECCOMP_RET_USER_NOTIF), SECCOMP_FILTER_FLAG_NEW_LISTENER);
+  return install(
+    ruleOf(STRICT_CALLS[name], SECCOMP_RET_USER_NOTIF),
+    SECCOMP_FILTER_FLAG_NEW_LISTENER,
+  );
 }
 
 /** What a call says to its probe: the errno, or 0. */

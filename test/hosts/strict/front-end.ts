@@ -160,8 +160,9 @@ for (const [name, device] of Object.entries({ disk, random, sockets, screen, fil
 }
 const report: FrontEndReport = {
   notifier: notifierKind(),
-  memory: sharedMemoryKind(),
+  memory: results['disk'] === 'ok' ? sharedMemoryKind() : 'none',
   fallbacks,
   results,
 };
-process.stdout.write(`${JSON.stringify(report)}\n`);
+// A device that failed has left its connection open.
+process.stdout.write(`${JSON.stringify(report)}\n`, () => process.exit(0));

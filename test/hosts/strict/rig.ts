@@ -5,12 +5,12 @@
  * @module
  */
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { RunningProgram, linesOf, runProgram, withProgram } from '../../support/program.ts';
+import { linesOf, runProgram, withProgram } from '../../support/program.ts';
 import type { StartOptions } from '../../support/program.ts';
 import type { StrictCallName } from './calls.ts';
 import type { FrontEndReport } from './front-end.ts';
@@ -83,47 +83,37 @@ function devices(): Record<string, unknown>[] {
 }
 
 /** Runs the program and the front-ends, both on a host that refuses these calls. */
-export async function strictRun(
+export function strictRun(
   refused: readonly StrictCallName[],
   env: NodeJS.ProcessEnv = {},
 ): Promise<StrictRun> {
-  const how = strictOptions(refused, env);
+  return run(strictOptions(refused, env), strictOptions(refused, env));
+}
+
+/** Runs the program and the front-ends, each in the way that is said. */
+export async function run(how: StartOptions, frontEndHow: StartOptions): Promise<StrictRun> {
   return await withDevices(async (folder, config) => {
     // Node's own server takes connections by accept4 alone: so the host's programs are in here.
     const host = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
     host.listen(join(folder, 'host.vsock_1234'));
     await once(host, 'listening');
-    let run: StrictRun | null = null;
+    let found: StrictRun | null = null;
     const args = ['run', config, '--log-level', 'debug', '--log-format', 'json'];
     await withProgram(args, how, async (program) => {
       await program.says(LISTENING);
-      const ended = await runProgram([folder], { ...how, file: FRONT_END });
-      if (ended.code !== 0) throw new Error(`the front-ends: ${ended.stderr}\n${withoutMessages(program.stderr)}`);
+      const ended = await runProgram([folder], { ...frontEndHow, file: FRONT_END });
+      if (ended.code !== 0)
+        throw new Error(`the front-ends: ${ended.stderr}\n${withoutMessages(program.stderr)}`);
       const owner = ownerOf(join(folder, 'share', 'his'));
       const { code, stderr } = await program.end();
       if (code !== 0) throw new Error(`the program ended with ${String(code)}: ${stderr}`);
       const frontEnd = JSON.parse(ended.stdout) as FrontEndReport;
       const own = strictLines(ended.stderr).get(0) ?? {};
-      run = { backEnd: readLog(stderr), frontEnd, frontEndStrict: own, owner };
+      found = { backEnd: readLog(stderr), frontEnd, frontEndStrict: own, owner };
     }).finally(() => host.close());
-    if (run === null) throw new Error('the program did not run');
-    return run;
+    if (found === null) throw new Error('the program did not run');
+    return found;
   });
-}
-
-/** All of the devices are served for a while, and nothing else is looked at. */
-export async function served(config: string, how: StartOptions): Promise<RunningProgram> {
-  const args = ['run', config, '--log-level', 'debug', '--log-format', 'json'];
-  const program = new RunningProgram(args, how);
-  await program.says(LISTENING);
-  return program;
-}
-
-/** Drives the devices of a folder, on a host that refuses nothing. */
-export async function drive(folder: string): Promise<FrontEndReport> {
-  const { code, stdout, stderr } = await runProgram([folder], { file: FRONT_END });
-  if (code !== 0) throw new Error(`the front-ends: ${stderr}`);
-  return JSON.parse(stdout) as FrontEndReport;
 }
 
 function ownerOf(path: string): number {
@@ -165,11 +155,4 @@ function strictLines(log: string): Map<number, StrictReport['refused']> {
     found.set(thread, refused);
   }
   return found;
-}
-
-/** Whether another process runs without new privileges and under a filter, as /proc has it. */
-export function filterState(pid: number): { readonly seccomp: string; readonly filters: string } {
-  const status = readFileSync(`/proc/${String(pid)}/status`, 'utf8');
-  const field = (name: string): string => new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status)?.[1] ?? '';
-  return { seccomp: field('Seccomp'), filters: field('Seccomp_filters') };
 }

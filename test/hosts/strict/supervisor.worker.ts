@@ -32,7 +32,7 @@ const malloc = libc.func('intptr_t malloc(size_t bytes)') as (bytes: number) => 
 const RECEIVE = 0xc050_2100;
 const SEND = 0xc018_2101;
 const CONTINUE = 1; // SECCOMP_USER_NOTIF_FLAG_CONTINUE
-/** `struct seccomp_notif` (id 8, pid 4, flags 4, data 64), its answer (id 8, val 8, error 4, flags 4). */
+/** `struct seccomp_notif` (id 8, pid 4, flags 4, data 64), and after it its answer. */
 const AT = { pid: 8, answer: 80, error: 96, flags: 100, poll: 104, SIZE: 112 } as const;
 /** How long the process's end may have to wait for this thread. */
 const PATIENCE_MS = 20;
