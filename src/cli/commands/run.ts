@@ -60,6 +60,7 @@ async function run(path: string | undefined, options: RunCommandOptions): Promis
     return;
   }
   if (path === undefined) throw new UsageError('which configuration file? Give its path', HELP);
+  await loadInTurn();
   const { loadConfig } = await import('../config.ts');
   const config = loadConfig(path);
   if (options.check === true) {

@@ -97,7 +97,7 @@ export async function run(how: StartOptions, frontEndHow: StartOptions): Promise
     const host = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
     host.listen(join(folder, 'host.vsock_1234'));
     await once(host, 'listening');
-    let found: StrictRun | null = null;
+    const runs: StrictRun[] = [];
     const args = ['run', config, '--log-level', 'debug', '--log-format', 'json'];
     await withProgram(args, how, async (program) => {
       await program.says(LISTENING);
@@ -109,10 +109,11 @@ export async function run(how: StartOptions, frontEndHow: StartOptions): Promise
       if (code !== 0) throw new Error(`the program ended with ${String(code)}: ${stderr}`);
       const frontEnd = JSON.parse(ended.stdout) as FrontEndReport;
       const own = strictLines(ended.stderr).get(0) ?? {};
-      found = { backEnd: readLog(stderr), frontEnd, frontEndStrict: own, owner };
+      runs.push({ backEnd: readLog(stderr), frontEnd, frontEndStrict: own, owner });
     }).finally(() => host.close());
-    if (found === null) throw new Error('the program did not run');
-    return found;
+    const [only] = runs;
+    if (only === undefined) throw new Error('the program did not run');
+    return only;
   });
 }
 
