@@ -177,7 +177,7 @@ const DEVICES: Readonly<Record<DeviceType, Zod.ZodObject>> = {
 };
 
 /** The settings of a type of device. */
-export function deviceSchema(type: DeviceType): z.ZodObject {
+export function deviceSchema(type: DeviceType): Zod.ZodObject {
   return DEVICES[type];
 }
 
@@ -189,7 +189,7 @@ export function configSchema(): object {
 /** The settings that a device of a type may have; without a type, those of the file. */
 export function settingsOf(type?: string): string[] {
   const schema = type === undefined ? CONFIG : DEVICES[type as DeviceType];
-  return Object.keys((schema as z.ZodObject | undefined)?.shape ?? {});
+  return Object.keys((schema as Zod.ZodObject | undefined)?.shape ?? {});
 }
 
 /** The types of devices. */
