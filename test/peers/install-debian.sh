@@ -188,6 +188,11 @@ foreign_qemu() {
   touch "$cache/foreign-qemu.done"
 }
 
+# For the test of the Homebrew recipe, which is a program in Ruby.
+recipe_ruby() {
+  if ! command -v ruby >/dev/null; then apt_get install -y --no-install-recommends ruby; fi
+}
+
 # Kernels of other architectures for guests, with the modules that virtio needs and a busybox: packages
 # of one suite, unpacked and not installed, by an apt with lists of its own, which checks signatures.
 foreign_guests() {
@@ -307,4 +312,5 @@ foreign_guests
 libvirt_schema
 older_qemu
 other_nodes
+recipe_ruby
 say "ready in $cache"

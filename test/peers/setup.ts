@@ -55,6 +55,8 @@ export interface Peers {
   readonly mkfs: string;
   readonly fsck: string;
   readonly debugfs: string;
+  /** For the Homebrew recipe. */
+  readonly ruby: string;
   /** Guests of other architectures. */
   readonly foreign: readonly ForeignGuest[];
   /** Validates a domain of libvirt's, whose path comes after it. */
@@ -108,6 +110,7 @@ export function findPeers(): PeerSearch {
     mkfs: tool('mkfs.ext4'),
     fsck: tool('e2fsck'),
     debugfs: tool('debugfs'),
+    ruby: tool('ruby'),
     foreign: findForeignGuests(cache, tool, missing),
     validateDomain: findSchema(join(cache, 'libvirt/usr'), missing),
   };
