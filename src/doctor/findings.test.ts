@@ -15,6 +15,7 @@ import { buildQemu, installQemu, ownGuestArch } from './install.ts';
 import { uringRefusal } from './kernel.ts';
 import { fdFinding, shmRoom } from './limits.ts';
 import { nativeFault, nodeFinding } from './program.ts';
+import { judgeSandbox } from './sandbox.ts';
 
 const HOST: HostFacts = {
   os: 'linux',
@@ -167,6 +168,20 @@ test('what KVM says is told with what to do, and a machine in a machine is warne
   assert.match(absent(HOST, false), /modprobe/);
   assert.match(absent(HOST, true), /nested virtualization/);
   assert.match(absent(host({ isContainer: true }), true), /--device \/dev\/kvm/);
+});
+
+test('a sandbox is told by the version of Landlock, and why there is none', () => {
+  const works = judgeSandbox({ kind: 'works', abi: 7 }, true, HOST);
+  assert.deepEqual([works.status, works.detail], ['works', 'Landlock ABI 7, seccomp']);
+  assert.equal(judgeSandbox({ kind: 'works', abi: 7 }, false, HOST).status, 'missing');
+  const refused = (errnoName: string, facts: HostFacts = HOST): Finding =>
+    judgeSandbox({ kind: 'refused', errnoName }, true, facts);
+  assert.match(refused('EOPNOTSUPP').remedy?.text ?? '', /lsm=/);
+  assert.match(refused('ENOSYS').remedy?.text ?? '', /5\.13/);
+  assert.match(refused('ENOSYS', host({ isContainer: true })).remedy?.text ?? '', /container/);
+  for (const errno of ['EOPNOTSUPP', 'ENOSYS']) {
+    assert.deepEqual([refused(errno).status, refused(errno).needed], ['missing', false]);
+  }
 });
 
 test('errors of native modules are told apart by what the loaders say', () => {

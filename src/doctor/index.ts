@@ -15,6 +15,7 @@ import { kernelFindings } from './kernel.ts';
 import { limitFindings, readLimits } from './limits.ts';
 import { loadSys, nativeFinding, nodeFinding } from './program.ts';
 import type { Sys } from './program.ts';
+import { sandboxFinding } from './sandbox.ts';
 import { socketFinding } from './sockets.ts';
 import { otherMonitors, vmmFindings } from './vmm.ts';
 
@@ -51,7 +52,7 @@ export async function examine(
   const findings = [
     nodeFinding(host, new Date()),
     nativeFinding(loaded, host),
-    ...(sys === null ? [] : kernelFindings(sys, host)),
+    ...(sys === null ? [] : [...kernelFindings(sys, host), ...sandboxFinding(sys, host)]),
     ...limitFindings(limits, host),
     sockets,
     ...vmmFindings(qemus, host, hasPipesOnly(host, sys), otherMonitors(path)),

@@ -73,6 +73,8 @@ test('before 9.1 there is no memory to share off Linux, where memfd and files do
   assert.match(judgeQemu(qemu('9.0.2', old), MAC, true).detail, /before 9\.1/);
   assert.equal(judgeQemu(qemu('9.0.2', old), MAC, true).status, 'missing');
   assert.equal(judgeQemu(qemu('7.2.0', old), LINUX, false).status, 'works');
+  const memfd = { objects: ['memory-backend-memfd'] };
+  assert.equal(judgeQemu(qemu('8.0.0', memfd), LINUX, false).status, 'works');
   const none = { objects: ['memory-backend-ram'] };
   assert.equal(judgeQemu(qemu('10.0.0', none), LINUX, false).status, 'missing');
   assert.match(judgeQemu(qemu('10.0.0', none), MAC, true).detail, /built without memory/);

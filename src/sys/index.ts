@@ -86,8 +86,14 @@ export { Notifier, NotifierConsumer, createNotifier, notifierKind } from './noti
 export { O, hostOpenFlags, linuxErrno } from './open-flags.ts';
 export { FOREVER, READABLE, WRITABLE, createPoller, pollerKind } from './poller.ts';
 export type { Poller } from './poller.ts';
-export { createNamedSharedMemory, createPipeNotifier, tryKvm, tryUring } from './self-test.ts';
-export type { KvmVerdict, UringVerdict } from './self-test.ts';
+export {
+  createNamedSharedMemory,
+  createPipeNotifier,
+  tryKvm,
+  tryLandlock,
+  tryUring,
+} from './self-test.ts';
+export type { KvmVerdict, LandlockVerdict, UringVerdict } from './self-test.ts';
 export { createSharedMemory, sharedMemoryKind } from './shm.ts';
 export type { SharedMemoryKind } from './shm.ts';
 export {

@@ -20,6 +20,10 @@ const KVM_GET_API_VERSION = 0xae00;
 const KVM_CREATE_VM = 0xae01;
 const KVM_API_VERSION = 12;
 
+/** The same number on every architecture (asm-generic/unistd.h); linux/landlock.h. */
+const SYS_landlock_create_ruleset = 444;
+const LANDLOCK_CREATE_RULESET_VERSION = 1;
+
 const NOP_LIMIT_US = 1_000_000;
 const URING_PARAMS_BYTES = 120;
 
@@ -105,6 +109,30 @@ function nameOf(error: unknown): string {
   if (error instanceof SystemError) return error.errnoName;
   if (error instanceof VhostUserError) return error.code;
   throw error;
+}
+
+/** What came of asking for Landlock. */
+export type LandlockVerdict =
+  | { readonly kind: 'works'; readonly abi: number }
+  /** Another system than Linux, or VHOST_USER_HOST=posix forbids it. */
+  | { readonly kind: 'absent' }
+  /** `ENOSYS`: not in this kernel, or filtered; `EOPNOTSUPP`: not switched on when it started. */
+  | { readonly kind: 'refused'; readonly errnoName: string };
+
+/** Asks which version of Landlock the kernel has; restricts nothing. */
+export function tryLandlock(): LandlockVerdict {
+  if (posixOnly || abi.uring === null || libc.syscall6 === null) return { kind: 'absent' };
+  const version = libc.syscall6(
+    SYS_landlock_create_ruleset,
+    0,
+    0,
+    LANDLOCK_CREATE_RULESET_VERSION,
+    0,
+    0,
+    0,
+  );
+  if (version < 0) return { kind: 'refused', errnoName: errnoName(libc.errno()) };
+  return { kind: 'works', abi: version };
 }
 
 /** What came of trying KVM. */

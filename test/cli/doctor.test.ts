@@ -89,6 +89,10 @@ test('with all that is needed the exit code is 0, and each check has been made',
     assert.match(status, /works|slower/, id);
   }
   assert.equal(finding(answer, 'vmm').detail, `${good} attaches blk, fs, vsock, rng, console`);
+  if (process.platform === 'linux') {
+    assert.match(finding(answer, 'sandbox').detail, /Landlock/);
+    assert.ok(finding(answer, 'dev-shm').detail.startsWith('room for'));
+  }
 });
 
 test('a QEMU of a folder in PATH is found first, and the text names what it attaches', async () => {
