@@ -8,6 +8,7 @@ import { closeSync, existsSync, openSync, readFileSync, readdirSync } from 'node
 import { tmpdir } from 'node:os';
 import { after, before, describe, it } from 'node:test';
 import {
+  FDS_PER_MESSAGE_MAX,
   closeFd,
   createNotifier,
   createSharedMemory,
@@ -38,12 +39,12 @@ after(async () => {
 describe('a session that gets the wrong number of fds', () => {
   const cases: readonly (readonly [FrontendMessageName, MockValues, number])[] = [
     ['GET_FEATURES', {}, 1],
-    ['GET_FEATURES', {}, 253],
+    ['GET_FEATURES', {}, FDS_PER_MESSAGE_MAX],
     ['SET_OWNER', {}, 8],
     ['SET_VRING_NUM', { index: 0, num: 64 }, 1],
     ['SET_VRING_KICK', { value: 0n }, 0],
     ['SET_VRING_KICK', { value: 0n }, 2],
-    ['SET_VRING_CALL', { value: 0n }, 253],
+    ['SET_VRING_CALL', { value: 0n }, FDS_PER_MESSAGE_MAX],
     ['SET_VRING_ERR', { value: 0n }, 0],
     ['SET_BACKEND_REQ_FD', {}, 0],
     ['SET_BACKEND_REQ_FD', {}, 2],

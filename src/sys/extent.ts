@@ -63,6 +63,7 @@ const F_PEOFPOSMODE = 3;
 
 /** `fstore_t`: flags 4, posmode 4, offset 8, length 8, bytesalloc 8. Space is added at the end. */
 function darwinAllocate(fd: number, offset: number, length: number): number {
+  if (offset < 0 || length <= 0) return -EINVAL; // as everywhere else
   const known = statFd(fd, stat);
   if (known < 0) return known;
   const end = offset + length;

@@ -5,19 +5,24 @@
  * @module
  */
 import { assert } from '../util/index.ts';
-import { abi } from './host.ts';
 import { ERRNO } from './errno.ts';
+import { abi } from './host.ts';
 import { fellBack } from './fallback.ts';
 import { closeFd, setCloseOnExec } from './fd.ts';
 import * as libc from './libc.ts';
 import { NativeBlock, interrupted, orErrno } from './native.ts';
 
 const { constants, optional, msghdr, cmsg } = abi;
+const EINTR = ERRNO.EINTR as number;
+const EMSGSIZE = ERRNO.EMSGSIZE as number;
 
 /**
- * The largest number of fds in one message; Linux's SCM_MAX_FD, and more than the protocol needs.
+ * The largest number of fds in one message that is sent; more than the protocol needs. OpenBSD has
+ * the smallest one: 16 bytes for each in a cluster of 2048, with a header (unp_internalize, E2BIG).
  */
-export const FDS_PER_MESSAGE_MAX = 253;
+export const FDS_PER_MESSAGE_MAX = 127;
+/** The largest number that is received: Linux's SCM_MAX_FD. */
+const FDS_RECEIVED_MAX = 253;
 /** Bytes that one call moves at most; callers loop. */
 const CHUNK_BYTES = 65536;
 
@@ -25,7 +30,7 @@ const FD_BYTES = 4;
 const IOV_AT = msghdr.SIZE; // struct iovec: base 8, len 8
 const CONTROL_AT = IOV_AT + 16;
 // Two control messages, if a peer does that
-const CONTROL_BYTES = space(FDS_PER_MESSAGE_MAX * FD_BYTES) * 2;
+const CONTROL_BYTES = space(FDS_RECEIVED_MAX * FD_BYTES) * 2;
 const DATA_AT = CONTROL_AT + CONTROL_BYTES;
 
 const block = new NativeBlock(DATA_AT + CHUNK_BYTES);
@@ -46,7 +51,7 @@ export interface Received {
  * or a negative errno.
  */
 export function sendWithFds(fd: number, bytes: Uint8Array, fds: readonly number[]): number {
-  assert(fds.length <= FDS_PER_MESSAGE_MAX, 'a message has at most 253 fds');
+  assert(fds.length <= FDS_PER_MESSAGE_MAX, 'a message has at most 127 fds');
   assert(fds.length === 0 || bytes.length > 0, 'fds travel on a byte: without one they are lost');
   const count = Math.min(bytes.length, CHUNK_BYTES);
   block.bytes.set(bytes.subarray(0, count), DATA_AT);
@@ -84,13 +89,17 @@ export function receiveWithFds(fd: number, into: Uint8Array, received: Received)
   const count = Math.min(into.length, CHUNK_BYTES);
   fillHeader(count, CONTROL_BYTES);
   let got = libc.recvmsg(fd, block.address, receiveFlags);
-  while (interrupted(got) || isFlagRefused(got)) {
+  while (got < 0) {
+    const errno = libc.errno();
+    // No fds left in this process: Linux gives the bytes, with MSG_CTRUNC; the others refuse once
+    // (unp_externalize), have lost the fds, and give the bytes to whoever asks again.
+    if (errno === EMSGSIZE && !received.truncated) received.truncated = true;
+    else if (errno !== EINTR && !isFlagRefused(got)) return -errno;
     fillHeader(count, CONTROL_BYTES);
     got = libc.recvmsg(fd, block.address, receiveFlags);
   }
-  if (got < 0) return orErrno(got);
   into.set(block.bytes.subarray(DATA_AT, DATA_AT + got));
-  received.truncated = (block.get(0, msghdr.flags) & constants.MSG_CTRUNC) !== 0;
+  if ((block.get(0, msghdr.flags) & constants.MSG_CTRUNC) !== 0) received.truncated = true;
   collectFds(Math.min(block.get(0, msghdr.controllen), CONTROL_BYTES), received.fds);
   if (receiveFlags === 0) received.fds.forEach(setCloseOnExec);
   return got;

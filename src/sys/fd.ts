@@ -62,8 +62,22 @@ export function setNonBlocking(fd: number, on: boolean): void {
   check(libc.fcntl('int', fd, constants.F_SETFL, wanted), `fcntl(fd ${String(fd)}, F_SETFL)`);
 }
 
-/** What is behind an fd. An eventfd, a POSIX shm object of macOS and the like are `other`. */
-export type FdKind = 'file' | 'block' | 'char' | 'pipe' | 'socket' | 'directory' | 'other';
+/**
+ * What is behind an fd. An eventfd and the like are `other`; `memory` is a POSIX shared memory object
+ * of macOS, which is a `file` on the other hosts.
+ */
+export type FdKind =
+  | 'file'
+  | 'block'
+  | 'char'
+  | 'pipe'
+  | 'socket'
+  | 'directory'
+  | 'memory'
+  | 'other';
+
+/** Where there is no eventfd, nothing but shared memory has an st_mode without a kind. */
+const KINDLESS: FdKind = abi.optional.EFD_CLOEXEC === undefined ? 'memory' : 'other';
 
 /** What is behind an fd; `other` for a closed one too. */
 export function fdKind(fd: number): FdKind {
@@ -76,7 +90,7 @@ export function fdKind(fd: number): FdKind {
     if (stat.isSocket()) return 'socket';
     if (stat.isBlockDevice()) return 'block';
     if (stat.isCharacterDevice()) return 'char';
-    return stat.isDirectory() ? 'directory' : 'other';
+    return stat.isDirectory() ? 'directory' : KINDLESS;
   } catch {
     return 'other';
   }

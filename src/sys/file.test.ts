@@ -189,7 +189,9 @@ describe('reading and writing', () => {
       while ((result = pwrite(fd, memory.address, 10_000, at)) > 0) at += result;
       assert.equal(result, errno('ENOSPC'));
       assert.equal(at, 65536, 'a short write comes before the error');
-      assert.equal(punchHole(fd, 0, 32768), 0);
+      const hole = punchHole(fd, 0, 32768);
+      if (hole !== errno('EOPNOTSUPP')) assert.equal(hole, 0);
+      else ftruncateSync(fd, 32768); // this host has no holes
       assert.equal(pwrite(fd, memory.address, 4096, 0), 4096, 'a hole makes room');
       closeFd(fd);
     } finally {
@@ -230,10 +232,13 @@ describe('holes and zeros', () => {
   });
 
   it('refuses what is no file, by its number', () => {
-    assert.equal(punchHole(99_999, 0, 4096), errno('EBADF'));
-    assert.equal(zeroRange(99_999, 0, 4096), errno('EBADF'));
+    const unsupported = errno('EOPNOTSUPP'); // where the host cannot do it to any file
+    const [EBADF, EINVAL] = [errno('EBADF'), errno('EINVAL')];
+    assert.ok([EBADF, unsupported].includes(punchHole(99_999, 0, 4096)));
+    assert.ok([EBADF, unsupported].includes(zeroRange(99_999, 0, 4096)));
+    if (process.platform === 'linux') assert.equal(zeroRange(99_999, 0, 4096), EBADF);
     withImage(4096, (fd) => {
-      assert.equal(punchHole(fd, 0, 0), errno('EINVAL'));
+      assert.ok([EINVAL, unsupported].includes(punchHole(fd, 0, 0)));
       assert.ok(blockDeviceZero(fd, 0, 4096, false) < 0);
     });
   });
@@ -318,6 +323,10 @@ describe('a block device', () => {
     options: { sizeBytes: number; blockBytes: number },
     use: (fd: number) => void,
   ): void {
+    if (process.platform !== 'linux') {
+      t.skip('loop devices are Linux’s');
+      return;
+    }
     writeFileSync(path, '');
     const backing = openSync(path, 'r+');
     ftruncateSync(backing, options.sizeBytes);

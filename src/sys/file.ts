@@ -15,6 +15,7 @@ import { NativeBlock, interrupted, orErrno } from './native.ts';
 const { constants, optional } = abi;
 const EOPNOTSUPP = ERRNO.EOPNOTSUPP as number;
 const ENOSYS = ERRNO.ENOSYS as number;
+const ENOTSUP = ERRNO.ENOTSUP as number;
 const IOVEC_BYTES = 16;
 const SECTOR_BYTES = 512;
 
@@ -254,7 +255,11 @@ function darwinPunchHole(fd: number, offset: number, lengthBytes: number): numbe
   scratch.bytes.fill(0);
   scratch.view.setBigUint64(8, BigInt(offset), true);
   scratch.view.setBigUint64(16, BigInt(lengthBytes), true);
-  return orErrno(libc.fcntl('uintptr_t', fd, optional.F_PUNCHHOLE ?? 0, scratch.address));
+  const result = orErrno(
+    libc.fcntl('uintptr_t', fd, optional.F_PUNCHHOLE ?? 0, scratch.address),
+  );
+  // Two numbers on macOS: file systems without holes (exFAT, SMB) give the other one.
+  return result === -ENOTSUP ? -EOPNOTSUPP : result;
 }
 
 function setRange(offset: number, lengthBytes: number): void {

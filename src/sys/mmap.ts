@@ -147,7 +147,7 @@ function mappableBytes(fd: number, what: string): number | null {
       `${what}: a ${kind} cannot be mapped: a file or shared memory is needed`,
     );
   }
-  if (kind !== 'block' && kind !== 'char') return sizeBytes; // macOS: shared memory is `other`
+  if (kind !== 'block' && kind !== 'char') return sizeBytes;
   const device = fileInfo(fd);
   return device.kind === 'block' ? device.sizeBytes : null;
 }

@@ -41,6 +41,11 @@ const HOST_BITS = Int32Array.from(TRANSLATED, (name) => O[name]);
  */
 export function hostOpenFlags(linuxFlags: number): number {
   let flags = linuxFlags & LINUX.O_ACCMODE;
+  // Linux's O_SYNC contains its O_DSYNC; elsewhere the two are apart, and the first is enough.
+  if ((linuxFlags & LINUX.O_SYNC) === LINUX.O_SYNC) {
+    flags |= O.O_SYNC;
+    linuxFlags &= ~LINUX.O_SYNC;
+  }
   for (let i = 0; i < TRANSLATED.length; i++) {
     const bits = LINUX_BITS[i] as number;
     if ((linuxFlags & bits) === bits) flags |= HOST_BITS[i] as number;

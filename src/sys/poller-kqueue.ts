@@ -16,8 +16,11 @@ const READY_MAX = 64; // those that do not fit are ready at the next wait
 const TIMESPEC_BYTES = 16;
 const READABLE = 1;
 const WRITABLE = 4;
+const SECONDS_MAX = 2 ** 31 - 1;
+const EBADF = ERRNO.EBADF as number;
 const EINTR = ERRNO.EINTR as number;
 const ENOENT = ERRNO.ENOENT as number;
+const EPIPE = ERRNO.EPIPE as number;
 
 /** See the module. */
 export class KqueuePoller implements Poller {
@@ -28,6 +31,11 @@ export class KqueuePoller implements Poller {
   readonly #change: NativeBlock;
   readonly #timeout = new NativeBlock(TIMESPEC_BYTES);
   readonly #registered = new Map<number, number>(); // fd -> events
+  /**
+   * Pipes that nobody reads, fd -> key. FreeBSD and OpenBSD do not take such a one for writing at
+   * all (EPIPE of pipe_kqfilter); a write would fail at once, so it is ready.
+   */
+  readonly #readerless = new Map<number, number>();
   #closed = false;
 
   private constructor(fd: number, layout: KqueueAbi) {
@@ -37,12 +45,9 @@ export class KqueuePoller implements Poller {
     this.#change = new NativeBlock(layout.event.SIZE);
   }
 
-  /**
-   * A new set, or null where the kernel has no kqueue.
-   *
-   * @param layout for tests: that of a library which has kqueue on another system
-   */
-  static open(layout: KqueueAbi | null = abi.kqueue): KqueuePoller | null {
+  /** A new set, or null where the kernel has no kqueue. */
+  static open(): KqueuePoller | null {
+    const layout = abi.kqueue;
     if (layout === null || libc.kqueue === null) return null;
     const fd = libc.kqueue();
     return fd < 0 ? null : new KqueuePoller(fd, layout);
@@ -66,15 +71,10 @@ export class KqueuePoller implements Poller {
   }
 
   wait(timeoutUs: number): number {
-    let timeout = 0;
-    if (timeoutUs >= 0) {
-      this.#timeout.view.setBigInt64(0, BigInt(Math.floor(timeoutUs / 1e6)), true);
-      this.#timeout.view.setBigInt64(8, BigInt(Math.ceil(timeoutUs % 1e6) * 1000), true);
-      timeout = this.#timeout.address;
-    }
+    const timeout = this.#readerless.size > 0 ? this.#timespec(0) : this.#timespec(timeoutUs);
     assert(libc.kevent !== null, 'kevent is where kqueue is');
     const count = libc.kevent(this.#fd, 0, 0, this.#events.address, READY_MAX, timeout);
-    if (count >= 0) return count;
+    if (count >= 0) return this.#readerless.size > 0 ? this.#addReaderless(count) : count;
     const errno = libc.errno();
     if (errno === EINTR) return 0;
     throw new SystemError('kevent()', errno);
@@ -98,9 +98,34 @@ export class KqueuePoller implements Poller {
     for (const block of [this.#events, this.#change, this.#timeout]) block.free();
   }
 
+  /** The address of a `struct timespec`, or 0 for one that never ends. */
+  #timespec(timeoutUs: number): number {
+    if (timeoutUs < 0) return 0;
+    // Rounded before it is divided: a tv_nsec of a whole second is EINVAL.
+    const us = Math.ceil(timeoutUs);
+    const { view, address } = this.#timeout;
+    view.setUint32(0, Math.min(Math.floor(us / 1e6), SECONDS_MAX), true);
+    view.setUint32(8, (us % 1e6) * 1000, true); // the upper halves stay 0
+    return address;
+  }
+
+  /** Appends the events that the kernel cannot tell of; returns how many there are then. */
+  #addReaderless(count: number): number {
+    const { event, EVFILT_WRITE } = this.#layout;
+    for (const [fd, key] of this.#readerless) {
+      if (count === READY_MAX) break;
+      this.#events.set(count * event.SIZE, event.ident, fd);
+      this.#events.set(count * event.SIZE, event.filter, EVFILT_WRITE);
+      this.#events.set(count * event.SIZE, event.udata, key);
+      count++;
+    }
+    return count;
+  }
+
   #filter(fd: number, key: number, filter: number, before: number, after: number): void {
     if (before === 0 && after === 0) return;
-    const { event, EV_ADD, EV_DELETE } = this.#layout;
+    const { event, EV_ADD, EV_DELETE, EVFILT_WRITE } = this.#layout;
+    if (filter === EVFILT_WRITE) this.#readerless.delete(fd);
     this.#change.bytes.fill(0);
     this.#change.set(0, event.ident, fd);
     this.#change.set(0, event.filter, filter);
@@ -108,8 +133,15 @@ export class KqueuePoller implements Poller {
     this.#change.set(0, event.udata, key);
     assert(libc.kevent !== null, 'kevent is where kqueue is');
     const result = libc.kevent(this.#fd, this.#change.address, 1, 0, 0, 0);
-    // A filter is gone by itself once its fd was closed.
-    if (result < 0 && after === 0 && libc.errno() === ENOENT) return;
+    if (result < 0) {
+      const errno = libc.errno();
+      // A filter is gone by itself once its fd was closed; the BSDs look for the fd first.
+      if (after === 0 && (errno === ENOENT || errno === EBADF)) return;
+      if (after !== 0 && errno === EPIPE && filter === EVFILT_WRITE) {
+        this.#readerless.set(fd, key);
+        return;
+      }
+    }
     check(result, `kevent(fd ${String(fd)}, filter ${String(filter)})`);
   }
 }

@@ -185,7 +185,9 @@ describe('a process that may open few files', () => {
       { shell: 'ulimit -n 64;' },
     )) as { count: number };
     const { count, ...rest } = result;
-    assert.ok(count > 0 && count < 64, `${String(count)} fds`);
+    // Linux gives as many as there is room for, the others none of them.
+    const some = process.platform === 'linux' ? count > 0 && count < 64 : count === 0;
+    assert.ok(some, `${String(count)} fds`);
     const expected = { sent: 2, got: 2, truncated: true, leaked: 0, next: 1, fds: 1, again: false };
     assert.deepEqual(rest, expected);
   });

@@ -22,7 +22,7 @@ const VRING_NOFD = 0x100n;
 const AVAIL_INDEX_MAX = 0xffff;
 
 /** What cannot signal anything. A character device may, and an eventfd is `other`. */
-const NO_NOTIFIER: readonly FdKind[] = ['file', 'block', 'directory'];
+const NO_NOTIFIER: readonly FdKind[] = ['file', 'block', 'directory', 'memory'];
 
 /** See the module. */
 export const ringHandlers: readonly HandlerEntry[] = [
