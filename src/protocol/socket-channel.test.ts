@@ -235,7 +235,8 @@ describe('socket channel: sending', () => {
     let before = 0;
     let most = 0;
     while (pair.frames.length < COUNT) {
-      if (sent < flood.length) sent += Math.max(0, sendWithFds(pair.peer, flood.subarray(sent), []));
+      if (sent < flood.length)
+        sent += Math.max(0, sendWithFds(pair.peer, flood.subarray(sent), []));
       await new Promise(setImmediate);
       most = Math.max(most, pair.frames.length - before);
       before = pair.frames.length;

@@ -67,14 +67,7 @@ export function setNonBlocking(fd: number, on: boolean): void {
  * of macOS, which is a `file` on the other hosts.
  */
 export type FdKind =
-  | 'file'
-  | 'block'
-  | 'char'
-  | 'pipe'
-  | 'socket'
-  | 'directory'
-  | 'memory'
-  | 'other';
+  'file' | 'block' | 'char' | 'pipe' | 'socket' | 'directory' | 'memory' | 'other';
 
 /** Where there is no eventfd, nothing but shared memory has an st_mode without a kind. */
 const KINDLESS: FdKind = abi.optional.EFD_CLOEXEC === undefined ? 'memory' : 'other';

@@ -255,9 +255,7 @@ function darwinPunchHole(fd: number, offset: number, lengthBytes: number): numbe
   scratch.bytes.fill(0);
   scratch.view.setBigUint64(8, BigInt(offset), true);
   scratch.view.setBigUint64(16, BigInt(lengthBytes), true);
-  const result = orErrno(
-    libc.fcntl('uintptr_t', fd, optional.F_PUNCHHOLE ?? 0, scratch.address),
-  );
+  const result = orErrno(libc.fcntl('uintptr_t', fd, optional.F_PUNCHHOLE ?? 0, scratch.address));
   // Two numbers on macOS: file systems without holes (exFAT, SMB) give the other one.
   return result === -ENOTSUP ? -EOPNOTSUPP : result;
 }

@@ -1,7 +1,6 @@
 /**
- * The file calls of macOS, FreeBSD and OpenBSD, played by a small library in front of Linux's C
- * library. A child takes this host for one of them, so what it reads comes through that host's
- * table.
+ * The file calls of macOS, FreeBSD and OpenBSD, as the models of those hosts play them on Linux: what
+ * a child reads comes through that host's table.
  *
  * @module
  */
@@ -11,20 +10,15 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { compilePosing } from './posing.ts';
+import { PLAYED_HOSTS, compileModel, modelEnvironment, whyNoModels } from './model.ts';
+import type { PlayedHost } from './model.ts';
 
 const TIME_LIMIT_MS = 60_000;
 const ENDING = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const DOOR = new URL(`../../src/sys/index.${ENDING}`, import.meta.url).href;
-const KOFFI = import.meta.resolve('koffi');
 const FILES = 300;
-
-const SYSTEMS = ['darwin', 'freebsd', 'openbsd'] as const;
-const libraries = new Map<string, string>();
-
-let skip: string | false = false;
-if (process.platform !== 'linux') skip = 'functions are put before the C library on Linux only';
-else if (spawnSync('cc', ['--version']).error !== undefined) skip = 'there is no C compiler (cc)';
+const skip = whyNoModels();
+const libraries = new Map<PlayedHost, string>();
 
 const folder = mkdtempSync(join(tmpdir(), 'vhu-files-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -32,9 +26,6 @@ after(() => rmSync(folder, { recursive: true }));
 /** What the child has before it: names by address, Linux's own answers by Node, and a folder. */
 const START = `
 import { lstatSync, readdirSync, statfsSync, writeFileSync } from 'node:fs';
-import ${JSON.stringify(KOFFI)};
-Object.defineProperty(process, 'platform', { value: process.env.VHU_OS });
-Object.defineProperty(process, 'arch', { value: 'x64' });
 const sys = await import(${JSON.stringify(DOOR)});
 const cwd = sys.openFile('.', { writable: false });
 const name = (text) => {
@@ -45,14 +36,11 @@ const name = (text) => {
 const buffer = new sys.NativeBlock(4096);
 const text = (bytes) => new TextDecoder().decode(buffer.bytes.subarray(0, bytes));
 const stat = new sys.StatBlock();
-const pose = (work) => {
-  process.env.VHU_POSE = 'yes';
-  try { return work(); } finally { delete process.env.VHU_POSE; }
-};
+const linux = (result) => (result < 0 ? -sys.linuxErrno(-result) : result);
 `;
 
 /** What statements print in a child that takes this host for `os`. */
-function answer(os: string, source: string): unknown {
+function answer(os: PlayedHost, source: string): unknown {
   const child = join(folder, `${os}.mjs`);
   writeFileSync(child, START + source);
   const tree = join(folder, `tree-${os}`);
@@ -60,25 +48,26 @@ function answer(os: string, source: string): unknown {
   mkdirSync(tree);
   for (let i = 0; i < FILES; i++)
     writeFileSync(join(tree, `f${String(i)}${'x'.repeat(i % 40)}`), '');
-  const env: NodeJS.ProcessEnv = { ...process.env, VHU_OS: os, VHOST_USER_HOST: 'native' };
-  env.LD_PRELOAD = libraries.get(os);
-  delete env.NODE_TEST_CONTEXT; // else the child takes itself for a part of this run
-  const options = { cwd: tree, env, encoding: 'utf8', timeout: TIME_LIMIT_MS } as const;
-  const { status, stdout, stderr } = spawnSync(process.execPath, [child], options);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [child], {
+    cwd: tree,
+    env: modelEnvironment({ os, library: libraries.get(os) ?? '' }),
+    encoding: 'utf8',
+    timeout: TIME_LIMIT_MS,
+  });
   assert.equal(status, 0, stderr);
   return JSON.parse(stdout);
 }
 
 describe('the file calls of other hosts', { skip }, () => {
   before(() => {
-    for (const os of SYSTEMS) libraries.set(os, compilePosing(folder, os));
+    for (const os of PLAYED_HOSTS) libraries.set(os, compileModel(folder, os));
   });
 
-  for (const os of SYSTEMS) {
+  for (const os of PLAYED_HOSTS) {
     it(`${os}: what a file is comes out of its own structure`, () => {
       const result = answer(
         os,
-        `const at = (text) => pose(() => sys.statAt(cwd, name(text), stat));
+        `const at = (text) => sys.statAt(cwd, name(text), stat);
          const results = ['f0', 'nothing'].map(at);
          const got = (real) => [stat.ino === Number(real.ino), stat.mode === Number(real.mode),
            stat.nlink === Number(real.nlink), stat.uid === Number(real.uid),
@@ -88,13 +77,13 @@ describe('the file calls of other hosts', { skip }, () => {
            BigInt(stat.ctimeSec) * 1000000000n + BigInt(stat.ctimeNsec) === real.ctimeNs,
            BigInt(stat.atimeSec) * 1000000000n + BigInt(stat.atimeNsec) === real.atimeNs,
            stat.mountId === stat.dev && stat.dev > 0];
-         pose(() => sys.statAt(cwd, name('f0'), stat));
+         sys.statAt(cwd, name('f0'), stat);
          const file = got(lstatSync('f0', { bigint: true }));
          const device = sys.openFile('/dev/null', { writable: false });
-         pose(() => sys.statFd(device, stat));
+         sys.statFd(device, stat);
          const numbers = [stat.rdevMajor, stat.rdevMinor, stat.mode >> 12];
          const space = new sys.StatFsBlock();
-         pose(() => sys.statFs(cwd, space));
+         sys.statFs(cwd, space);
          const real = statfsSync('.');
          const fs = [space.bsize === real.bsize, space.frsize === real.bsize,
            space.blocks === real.blocks, space.files === real.files,
@@ -115,7 +104,7 @@ describe('the file calls of other hosts', { skip }, () => {
         os,
         `const cursor = new sys.DirCursor();
          const seen = [];
-         const block = (fd) => pose(() => sys.readDirBlock(fd, buffer.address, 4096));
+         const block = (fd) => sys.readDirBlock(fd, buffer.address, 4096);
          const load = (count, list) => {
            for (let at = 0; at < count;) {
              at = cursor.load(buffer.view, at, buffer.address);
@@ -125,13 +114,13 @@ describe('the file calls of other hosts', { skip }, () => {
              list.push({ name, offsetLow, offsetHigh, type, ino });
            }
          };
-         const fd = pose(() => sys.openAt(cwd, name('.'), sys.O.O_RDONLY | sys.O.O_DIRECTORY, 0));
+         const fd = sys.openAt(cwd, name('.'), sys.O.O_RDONLY | sys.O.O_DIRECTORY, 0);
          for (let count = block(fd); count > 0; count = block(fd)) load(count, seen);
          const names = seen.map((each) => each.name).filter((each) => !/^\\.+$/.test(each)).sort();
          const same = JSON.stringify(names) === JSON.stringify(readdirSync('.').sort());
          const after = [200, 7, 250, 0].map((i) => {
            const { offsetLow, offsetHigh } = seen[i];
-           const result = pose(() => sys.seekDir(fd, offsetLow, offsetHigh));
+           const result = sys.seekDir(fd, offsetLow, offsetHigh);
            const next = [];
            load(block(fd), next);
            return result === 0 && next[0].name === seen[i + 1].name;
@@ -149,23 +138,23 @@ describe('the file calls of other hosts', { skip }, () => {
         `const out = {};
          const { O } = sys;
          const flags = sys.hostOpenFlags(0o2 | 0o100 | 0o200 | 0o2000); // RDWR CREAT EXCL APPEND
-         const fd = pose(() => sys.openAt(cwd, name('new'), flags, 0o600));
-         out.exists = pose(() => sys.openAt(cwd, name('new'), flags, 0o600));
-         pose(() => sys.symlinkAt(name('new'), cwd, name('link')));
-         out.link = pose(() => sys.openAt(cwd, name('link'), O.O_RDONLY, 0));
-         out.dir = [pose(() => sys.mkdirAt(cwd, name('d'), 0o700)),
-           pose(() => sys.unlinkAt(cwd, name('d'))) < 0,
-           pose(() => sys.rmdirAt(cwd, name('d')))];
-         out.plain = pose(() => sys.mknodAt(cwd, name('plain'), 0o100640, 0, 0));
-         out.fifo = [pose(() => sys.mknodAt(cwd, name('fifo'), 0o010640, 0, 0)),
+         const fd = sys.openAt(cwd, name('new'), flags, 0o600);
+         out.exists = sys.openAt(cwd, name('new'), flags, 0o600);
+         sys.symlinkAt(name('new'), cwd, name('link'));
+         out.link = linux(sys.openAt(cwd, name('link'), O.O_RDONLY, 0));
+         out.dir = [sys.mkdirAt(cwd, name('d'), 0o700),
+           sys.unlinkAt(cwd, name('d')) < 0,
+           sys.rmdirAt(cwd, name('d'))];
+         out.plain = sys.mknodAt(cwd, name('plain'), 0o100640, 0, 0);
+         out.fifo = [sys.mknodAt(cwd, name('fifo'), 0o010640, 0, 0),
            lstatSync('fifo').isFIFO()];
-         out.times = [pose(() => sys.utimensAt(cwd, name('new'), 1000, 5, 2000, 6)),
-           pose(() => sys.utimensFd(fd, 0, sys.UTIME_OMIT, 0, sys.UTIME_NOW))];
+         out.times = [sys.utimensAt(cwd, name('new'), 1000, 5, 2000, 6),
+           sys.utimensFd(fd, 0, sys.UTIME_OMIT, 0, sys.UTIME_NOW)];
          const { atimeMs, mtimeMs } = lstatSync('new');
          out.time = [Math.floor(atimeMs), Math.abs(mtimeMs - Date.now()) < 60000];
-         out.owner = pose(() => sys.chownAt(cwd, name('link'), -1, -1));
-         out.missing = [pose(() => sys.reopenFd(fd, 0)),
-           pose(() => sys.linkFd(fd, cwd, name('x')))];
+         out.owner = sys.chownAt(cwd, name('link'), -1, -1);
+         out.missing = [sys.reopenFd(fd, 0),
+           sys.linkFd(fd, cwd, name('x'))];
          out.missing = out.missing.map((each) => sys.linuxErrno(-each));
          out.places = [sys.hasPathFds, sys.hasReopen];
          console.log(JSON.stringify(out));`,
@@ -190,23 +179,23 @@ describe('the file calls of other hosts', { skip }, () => {
       'darwin',
       `const out = {};
        const to = name('f100' + 'x'.repeat(20));
-       const move = (flags) => pose(() => sys.renameAt(cwd, name('f0'), cwd, to, flags));
+       const move = (flags) => sys.renameAt(cwd, name('f0'), cwd, to, flags);
        out.rename = [1, 2, 4].map(move);
        const fd = sys.openFile('f1x', { writable: true });
        buffer.bytes.set(new TextEncoder().encode('value'));
        const a = name('user.a');
-       const set = (flags) => pose(() => sys.setXattrFd(fd, a, buffer.address, 5, flags));
-       const before = pose(() => sys.getXattrFd(fd, name('user.a'), 0, 0));
+       const set = (flags) => sys.setXattrFd(fd, a, buffer.address, 5, flags);
+       const before = sys.getXattrFd(fd, name('user.a'), 0, 0);
        out.attribute = [sys.linuxErrno(-before), set(2) < 0, set(1), set(1), set(2)];
-       out.value = text(pose(() => sys.getXattrFd(fd, name('user.a'), buffer.address, 100)));
-       out.list = text(pose(() => sys.listXattrFd(fd, buffer.address, 100)));
-       out.removed = pose(() => sys.removeXattrFd(fd, name('user.a')));
+       out.value = text(sys.getXattrFd(fd, name('user.a'), buffer.address, 100));
+       out.list = text(sys.listXattrFd(fd, buffer.address, 100));
+       out.removed = sys.removeXattrFd(fd, name('user.a'));
        const other = sys.openFile('f1x', { writable: true });
-       out.lock = [pose(() => sys.ofdLock(fd, 1, 10, 20)),
-         pose(() => sys.ofdLock(other, 0, 15, 1))];
+       out.lock = [sys.ofdLock(fd, 1, 10, 20),
+         linux(sys.ofdLock(other, 0, 15, 1))];
        const lock = Object.assign(new sys.LockBlock(), { type: 0, start: 0, len: 0 });
-       out.holder = [pose(() => sys.ofdGetLock(other, lock)), lock.type, lock.start, lock.len];
-       out.folds = pose(() => sys.isCaseInsensitive(cwd));
+       out.holder = [sys.ofdGetLock(other, lock), lock.type, lock.start, lock.len];
+       out.folds = sys.isCaseInsensitive(cwd);
        console.log(JSON.stringify(out));`,
     );
     assert.deepEqual(result, {
@@ -228,20 +217,20 @@ describe('the file calls of other hosts', { skip }, () => {
        const fd = sys.openFile('f1x', { writable: true });
        buffer.bytes.set(new TextEncoder().encode('value'));
        const set = (each, flags) =>
-         pose(() => sys.setXattrFd(fd, name(each), buffer.address, 5, flags));
+         sys.setXattrFd(fd, name(each), buffer.address, 5, flags);
        const get = (each, bytes) =>
-         pose(() => sys.getXattrFd(fd, name(each), buffer.address, bytes));
+         sys.getXattrFd(fd, name(each), buffer.address, bytes);
        out.missing = [sys.linuxErrno(-get('user.a', 0)), sys.linuxErrno(-set('user.a', 2))];
        out.set = [set('user.a', 1), set('user.a', 1), set('user.a', 2), set('user.bc', 0),
          set('user.a', 4)];
        out.sizes = [get('user.a', 0), get('user.a', 4), get('user.a', 100)];
        out.value = text(5);
-       const bytes = pose(() => sys.listXattrFd(fd, buffer.address, 100));
+       const bytes = sys.listXattrFd(fd, buffer.address, 100);
        out.list = text(bytes).split('\\0').sort();
-       out.listSizes = [pose(() => sys.listXattrFd(fd, 0, 0)) === bytes,
-         pose(() => sys.listXattrFd(fd, buffer.address, 8))];
+       out.listSizes = [sys.listXattrFd(fd, 0, 0) === bytes,
+         sys.listXattrFd(fd, buffer.address, 8)];
        out.other = [set('security.x', 0), get('trusted.x', 0)].map((each) => sys.linuxErrno(-each));
-       const remove = () => sys.linuxErrno(-pose(() => sys.removeXattrFd(fd, name('user.a'))));
+       const remove = () => sys.linuxErrno(-sys.removeXattrFd(fd, name('user.a')));
        out.removed = [remove(), remove()];
        console.log(JSON.stringify(out));`,
     );
@@ -262,7 +251,7 @@ describe('the file calls of other hosts', { skip }, () => {
       'openbsd',
       `console.log(JSON.stringify([sys.getXattrFd(cwd, name('user.a'), 0, 0),
          sys.setXattrFd(cwd, name('user.a'), buffer.address, 1, 0), sys.listXattrFd(cwd, 0, 0),
-         sys.removeXattrFd(cwd, name('user.a')), sys.seekData(cwd, 0, true)]));`,
+         sys.removeXattrFd(cwd, name('user.a')), sys.seekData(cwd, 0, true)].map(linux)));`,
     );
     assert.deepEqual(result, [-95, -95, -95, -95, -22]);
   });

@@ -7,7 +7,7 @@
  * @module
  */
 import fs from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
+import { register, syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
 import koffiModule from 'koffi';
 import { HOST_ERRNO } from './errno.ts';
@@ -26,6 +26,8 @@ const SAME = /^(malloc|free|memcpy|strncmp|cfmakeraw|gete[ug]id|umask|uv_\w+)$/;
 
 const host = process.env.VHU_MODEL_OS as PlayedHost | undefined;
 const path = process.env.VHU_MODEL_LIBRARY;
+const ENDING = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+if (process.env.VHU_MUTATE !== undefined) register(`./mutate.${ENDING}`, import.meta.url);
 if (host !== undefined && path !== undefined) pose(host, path);
 
 function pose(name: PlayedHost, libraryPath: string): void {

@@ -201,7 +201,9 @@ const MEMORY: readonly Rule[] = [
     punishes: () => {
       const fd = shm(PAGE * 2);
       const { PROT_READ, MAP_SHARED } = constants;
-      return using([fd], () => failed(libc.mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 4096), 'EINVAL'));
+      return using([fd], () =>
+        failed(libc.mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 4096), 'EINVAL'),
+      );
     },
   },
   {
@@ -334,7 +336,8 @@ const SOCKETS: readonly Rule[] = [
   {
     name: 'sun-family-byte',
     hosts: ALL,
-    source: 'sys/un.h: sun_len and sun_family are a byte each; unp_bind, unp_nam2sun (EAFNOSUPPORT)',
+    source:
+      'sys/un.h: sun_len and sun_family are a byte each; unp_bind, unp_nam2sun (EAFNOSUPPORT)',
     punishes: () => bindTo('/tmp/never', 0, 2) === ERRNO.EAFNOSUPPORT,
   },
   {
@@ -547,8 +550,7 @@ const NAMES: readonly Rule[] = [
     name: 'unlink-eperm',
     hosts: ALL,
     source: 'xnu unlinkat_internal, FreeBSD kern_funlinkat, OpenBSD dounlinkat: a folder is EPERM',
-    punishes: () =>
-      failed(files.unlinkat(abi.files.AT_FDCWD, cString('/tmp'), 0), 'EPERM'),
+    punishes: () => failed(files.unlinkat(abi.files.AT_FDCWD, cString('/tmp'), 0), 'EPERM'),
   },
 ];
 
