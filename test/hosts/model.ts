@@ -77,9 +77,15 @@ export interface TestRun {
   readonly text: string;
 }
 
-/** Runs test files on a model, all in one go. */
-export function runTests(files: readonly string[], options: ModelOptions): Promise<TestRun> {
-  const args = ['--enable-source-maps', '--test', '--test-reporter=tap', ...files];
+/** Runs test files on a model, all in one go; only the tests of that name, if one is given. */
+export function runTests(
+  files: readonly string[],
+  options: ModelOptions,
+  only?: string,
+): Promise<TestRun> {
+  const args = ['--enable-source-maps', '--test', '--test-reporter=tap', '--test-concurrency=2'];
+  if (only !== undefined) args.push(`--test-name-pattern=${only}`);
+  args.push(...files);
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, {
       env: modelEnvironment(options),

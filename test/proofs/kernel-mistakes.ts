@@ -13,6 +13,8 @@ export interface Mistake extends Mutation {
   readonly os: PlayedHost;
   /** The test file. */
   readonly tests: string;
+  /** The test in it, where the others would wait for ever. */
+  readonly only?: string;
 }
 
 const POLLER = { module: 'sys/poller-kqueue', tests: 'src/sys/poller.test.ts' } as const;
@@ -92,6 +94,7 @@ export const MISTAKES: readonly Mistake[] = [
     about: 'edge-triggered: what is not taken is lost',
     os: 'freebsd',
     ...POLLER,
+    only: 'is level-triggered',
     from: 'after === 0 ? EV_DELETE : EV_ADD',
     to: 'after === 0 ? EV_DELETE : EV_ADD | 0x20',
   },

@@ -49,18 +49,23 @@ const SYS = filesIn('src/sys').filter(
   // That one runs all the others once more.
   (file) => file.endsWith('.test.ts') && !file.endsWith('posix-mode.test.ts'),
 );
-/** Beyond it: memory, messages, sessions with both sides on the model, and whole devices. */
+/** Beyond it, with both sides on the model: sessions, their threads, and a whole disk. */
 const ABOVE = [
+  'src/backend/session-fds.test.ts',
+  'src/backend/session-worker.test.ts',
+  'src/devices/blk/blk.test.ts',
+];
+/** Discarded blocks stay where a host has no holes. */
+const NO_HOLES = 'gives discarded space back to the file system, and reads zeroes from it';
+/** Where the rules are the hardest, memory and messages as well. */
+const ABOVE_DARWIN = [
+  ...ABOVE,
   'src/memory/guest-memory.test.ts',
   'src/protocol/socket-channel.test.ts',
-  'src/frontend/session.test.ts',
   'src/frontend/shared-memory.test.ts',
-  'src/backend/session-fds.test.ts',
   'src/backend/session-memory.test.ts',
   'src/backend/session-notifiers.test.ts',
   'src/backend/session-rings.test.ts',
-  'src/backend/session-worker.test.ts',
-  'src/devices/blk/blk.test.ts',
 ];
 
 const folder = mkdtempSync(join(tmpdir(), 'vhu-kernels-'));
@@ -138,24 +143,28 @@ describe('the models of other kernels', { skip: whyNoModels() }, () => {
       tellProof(context, `kernel models: ${String(run.passed)} tests of sys on ${os}`);
     });
 
-    it(`${os}: memory, messages, sessions and a disk work, both sides on the model`, async (context) => {
-      const run = await runTests(ABOVE.map(builtFile), on(os));
-      expectFailures(run, []);
-      assert.ok(run.passed > 200, `${String(run.passed)} passed`);
+    it(`${os}: sessions and a disk work, both sides on the model`, async (context) => {
+      const above = os === 'darwin' ? ABOVE_DARWIN : ABOVE;
+      const run = await runTests(above.map(builtFile), on(os));
+      expectFailures(run, os === 'openbsd' ? [NO_HOLES] : []);
+      assert.ok(run.passed > 100, `${String(run.passed)} passed`);
       tellProof(
         context,
-        `kernel models: ${String(run.passed)} tests of memory, sessions and a disk on ${os}`,
+        `kernel models: ${String(run.passed)} tests of sessions and a disk on ${os}`,
       );
     });
   }
 
   it('catch mistakes in our own code', async (context) => {
-    for (const { os, tests, about, ...mutation } of MISTAKES) {
+    for (const { os, tests, only, about, ...mutation } of MISTAKES) {
       const options = on(os, { VHU_MUTATE: JSON.stringify(mutation) });
-      const run = await runTests([builtFile(tests)], options);
+      const run = await runTests([builtFile(tests)], options, only);
       assert.ok(!run.text.includes(NOT_THERE), `${about}: ${mutation.from}`);
       const own = failures(run).filter((name) => !NODE_SAYS_LINUX[os].includes(name));
-      assert.ok(own.length > 0 && run.passed > 0, `${os}: nobody saw: ${about}`);
+      assert.ok(
+        own.length > 0 && (only !== undefined || run.passed > 0),
+        `${os}: nobody saw: ${about}`,
+      );
     }
     tellProof(
       context,

@@ -125,7 +125,7 @@ void *model_mmap(void *at, size_t bytes, int prot, int flags, int fd, int64_t of
   if (how == H_MAP_SHARED) ours |= MAP_SHARED; else ours |= MAP_PRIVATE;
   if (flags & H_MAP_ANON) {
     if (fd != -1 || offset != 0) return (void *)fail(EINVAL);
-    return (void *)out((long)mmap(at, bytes, prot, ours | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    ours |= MAP_ANONYMOUS | MAP_NORESERVE;
   }
   size_t page = page_bytes(), skew = (size_t)offset % page;
   // xnu bsd/kern/kern_mman.c mmap_sanitize: (*file_pos & user_mask) with MAP_UNIX03, which
@@ -134,7 +134,7 @@ void *model_mmap(void *at, size_t bytes, int prot, int flags, int fd, int64_t of
   offset -= (int64_t)skew;
   bytes += skew;
 #if HOST_DARWIN
-  if (is_shm_object(fd)) { // bsd/kern/posix_shm.c pshm_mmap
+  if (!(flags & H_MAP_ANON) && is_shm_object(fd)) { // bsd/kern/posix_shm.c pshm_mmap
     struct stat status;
     if (fstat(fd, &status) < 0) return (void *)out(-1);
     if (how != H_MAP_SHARED || status.st_size == 0) return (void *)fail(EINVAL);
