@@ -63,8 +63,8 @@ export function setNonBlocking(fd: number, on: boolean): void {
 }
 
 /**
- * What is behind an fd. An eventfd and the like are `other`; `memory` is a POSIX shared memory object
- * of macOS, which is a `file` on the other hosts.
+ * What is behind an fd. An eventfd and the like are `other`; `memory` is a POSIX shared memory
+ * object of macOS, which is a `file` on the other hosts.
  */
 export type FdKind =
   'file' | 'block' | 'char' | 'pipe' | 'socket' | 'directory' | 'memory' | 'other';

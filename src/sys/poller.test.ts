@@ -19,7 +19,6 @@ import {
   socketPair,
 } from './index.ts';
 import type { Notifier, NotifierConsumer, Poller } from './index.ts';
-import { abiFor } from '../abi/index.ts';
 import { abi } from './host.ts';
 import * as libc from './libc.ts';
 import { NativeBlock } from './native.ts';

@@ -13,7 +13,7 @@ import { ERRNO, NativeBlock, O, XATTR, closeFd, getXattrFd, getXattrPathFd } fro
 import { hasPathFds, hasReopen, listXattrFd, openAt, removeXattrFd, setXattrFd } from './index.ts';
 
 // Linux has no ENOATTR, and FreeBSD and OpenBSD no ENODATA.
-const NO_ATTRIBUTE = abi.files.extraErrno?.ENOATTR ?? (ERRNO.ENODATA as number);
+const NO_ATTRIBUTE = abi.files.extraErrno.ENOATTR ?? ERRNO.ENODATA ?? 0;
 const EEXIST = ERRNO.EEXIST as number;
 const ERANGE = ERRNO.ERANGE as number;
 const EINVAL = ERRNO.EINVAL as number;

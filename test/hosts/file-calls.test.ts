@@ -1,6 +1,6 @@
 /**
- * The file calls of macOS, FreeBSD and OpenBSD, as the models of those hosts play them on Linux: what
- * a child reads comes through that host's table.
+ * The file calls of macOS, FreeBSD and OpenBSD, as the models of those hosts play them on Linux: a
+ * child reads through that host's table.
  *
  * @module
  */

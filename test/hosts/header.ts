@@ -22,7 +22,7 @@ const UNIX_SENDSPACE: Readonly<Record<PlayedHost, number>> = {
 /** `host.h` of a host. */
 export function modelHeader(os: PlayedHost): string {
   const abi = abiFor(os, 'x64');
-  assert.ok(abi?.kqueue != null, 'a host with a table, and with kqueue');
+  assert.ok(abi !== undefined && abi.kqueue !== null, 'a host with a table, and with kqueue');
   const numbers: Record<string, unknown> = {
     ...abi.constants,
     ...abi.optional,

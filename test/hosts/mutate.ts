@@ -25,9 +25,9 @@ export const load: LoadHook = async (url, context, nextLoad) => {
   if (mutation === null || !url.replace(/\.[jt]s$/, '').endsWith(`/${mutation.module}`)) {
     return loaded;
   }
-  const text = String(
-    loaded.source instanceof Uint8Array ? Buffer.from(loaded.source).toString() : loaded.source,
-  );
+  const { source } = loaded;
+  const text = source instanceof Uint8Array ? Buffer.from(source).toString() : source;
+  if (typeof text !== 'string') return loaded;
   if (!text.includes(mutation.from)) throw new Error(`${NOT_THERE}: ${mutation.from}`);
   return { ...loaded, source: text.replace(mutation.from, mutation.to) };
 };
