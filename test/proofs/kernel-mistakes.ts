@@ -47,8 +47,8 @@ export const MISTAKES: readonly Mistake[] = [
     about: 'received descriptors are inherited by programs that are started',
     os: 'darwin',
     ...PASSING,
-    from: 'optional.MSG_CMSG_CLOEXEC === undefined',
-    to: 'false',
+    from: 'if (receiveFlags === 0)',
+    to: 'if (false)',
   },
   {
     about: 'a process without room for descriptors ends the session',
