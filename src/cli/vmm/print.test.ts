@@ -17,7 +17,7 @@ import { shellScript } from './shell-script.ts';
 import type { ServerCommand } from './shell-script.ts';
 
 /** A path with everything that a shell, XML, C or a list of settings could take for its own. */
-const ODD = `/tmp/it's "a", <b>&[c] \\d/é`;
+const ODD = `/tmp/it's "1a", <b>&[c] \\d/é`;
 
 const DEVICES: readonly Attachment[] = [
   { type: 'blk', id: 'blk0', socketPath: '/s/b', queueCount: 2, readOnly: true, queueSize: 512 },
@@ -129,7 +129,7 @@ test('each device for crosvm is of a type that it has', () => {
     assert.ok(CROSVM_TYPES.includes(/^type=([a-z0-9]+),socket=./.exec(value)?.[1] ?? ''), value);
   }
   assert.deepEqual(options[0], ['--vhost-user', 'type=block,socket=/s/b,max-queue-size=512']);
-  assert.match(options[1]?.[1] ?? '', /socket="\/tmp\/it's \\"a\\", <b>&\[c\] \\\\d\/é\.sock"$/);
+  assert.match(options[1]?.[1] ?? '', /socket="\/tmp\/it's \\"1a\\", <b>&\[c\] \\\\d\/é\.sock"$/);
   assert.deepEqual(options.at(-1), ['--mem', 'size=512', 'vmlinux']);
 });
 
@@ -201,7 +201,7 @@ test('the domain for libvirt is well-formed, and has no text of ours as markup',
   assert.deepEqual(open, []);
   assert.match(
     xml,
-    /<source socket='\/tmp\/it&apos;s &quot;a&quot;, &lt;b&gt;&amp;\[c\] \\d\/é\.sock'\/>/,
+    /<source socket='\/tmp\/it&apos;s &quot;1a&quot;, &lt;b&gt;&amp;\[c\] \\d\/é\.sock'\/>/,
   );
   assert.match(xml, /<qemu:arg value='&lt;&quot;&apos;&amp;&#10;&gt;'\/>/);
   assert.match(
