@@ -10,6 +10,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildProgram } from '../../../src/cli/program.ts';
 import { linesOf, runProgram, withProgram } from '../../support/program.ts';
 import type { StartOptions } from '../../support/program.ts';
 import type { StrictCallName } from './calls.ts';
@@ -21,6 +22,15 @@ const FRONT_END = fileURLToPath(new URL('./front-end.js', import.meta.url));
 const IMAGE_BYTES = 4 * 1024 * 1024;
 const LISTENING = /"device":"console","event":"listening"/;
 const DEVICES = 5;
+/**
+ * No sandbox, where the program has one: it may execute the program anew, which ends the thread that
+ * answers for a filter, and the filter stays.
+ */
+const OPEN = (buildProgram().commands.find((each) => each.name() === 'run')?.options ?? []).some(
+  ({ long }) => long === '--sandbox',
+)
+  ? ['--sandbox', 'none']
+  : [];
 
 /** What the program has said. */
 export interface BackEndReport {
@@ -98,7 +108,7 @@ export async function run(how: StartOptions, frontEndHow: StartOptions): Promise
     host.listen(join(folder, 'host.vsock_1234'));
     await once(host, 'listening');
     const runs: StrictRun[] = [];
-    const args = ['run', config, '--log-level', 'debug', '--log-format', 'json'];
+    const args = ['run', config, ...OPEN, '--log-level', 'debug', '--log-format', 'json'];
     await withProgram(args, how, async (program) => {
       await program.says(LISTENING);
       const ended = await runProgram([folder], { ...frontEndHow, file: FRONT_END });
