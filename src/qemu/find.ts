@@ -12,6 +12,8 @@ const FURTHER_FOLDERS: readonly string[] = [
   '/usr/bin',
   '/usr/local/bin', // Homebrew on Intel, FreeBSD, OpenBSD
   '/opt/homebrew/bin', // Homebrew on Apple silicon
+  '/opt/homebrew/opt/qemu-vhost-user/bin', // share/homebrew's, which is in no PATH
+  '/usr/local/opt/qemu-vhost-user/bin',
   '/opt/local/bin', // MacPorts
   '/usr/pkg/bin', // pkgsrc
   '/usr/libexec', // qemu-kvm of RHEL and its kin

@@ -139,5 +139,6 @@ test('the architecture of guests is in the name, and PATH comes before the other
   const folders = qemuFolders(['/a', '', '/usr/bin', '/a'].join(delimiter));
   assert.deepEqual(folders.slice(0, 2), ['/a', '/usr/bin']);
   assert.ok(folders.includes('/opt/homebrew/bin') && folders.includes('/usr/libexec'));
+  assert.ok(folders.includes('/opt/homebrew/opt/qemu-vhost-user/bin'));
   assert.equal(new Set(folders).size, folders.length);
 });
