@@ -23,8 +23,8 @@ const IMAGE_BYTES = 4 * 1024 * 1024;
 const LISTENING = /"device":"console","event":"listening"/;
 const DEVICES = 5;
 /**
- * No sandbox, where the program has one: it may execute the program anew, which ends the thread that
- * answers for a filter, and the filter stays.
+ * No sandbox, where the program has one: it may execute the program anew, which ends the thread
+ * that answers for a filter, and the filter stays.
  */
 const OPEN = (buildProgram().commands.find((each) => each.name() === 'run')?.options ?? []).some(
   ({ long }) => long === '--sandbox',
