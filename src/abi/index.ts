@@ -13,6 +13,20 @@ export type * from './file-types.ts';
 export { LINUX_OPEN_FLAGS } from './files-linux.ts';
 export { LINUX_ERRNO } from './linux-errno.ts';
 export { THIS_HOST } from './this-host.ts';
+export {
+  BPF,
+  LANDLOCK,
+  LANDLOCK_NET_PORT_ATTR,
+  LANDLOCK_PATH_BENEATH_ATTR,
+  LANDLOCK_RULESET_ATTR,
+  SANDBOX_ARGS,
+  SECCOMP,
+  SECCOMP_DATA,
+  SOCK_FILTER,
+  SOCK_FPROG,
+} from './sandbox-linux.ts';
+export { SYSCALL_NAMES, linuxSyscalls } from './syscalls-linux.ts';
+export type { SyscallName } from './syscalls-linux.ts';
 export type * from './types.ts';
 
 /** The hosts that there are tables for, as `process.platform` and `process.arch` name them. */

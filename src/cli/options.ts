@@ -32,6 +32,27 @@ export const LOG_FORMATS: readonly ['auto', 'text', 'json'] = ['auto', 'text', '
 /** A value of {@link LOG_FORMATS}. */
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
+/** What `--sandbox` allows. */
+export const SANDBOX_MODES: readonly ['auto', 'required', 'none'] = ['auto', 'required', 'none'];
+
+/** The sandboxes of virtiofsd, in whose place ours is. */
+export const VIRTIOFSD_SANDBOXES: readonly ['namespace', 'chroot'] = ['namespace', 'chroot'];
+
+/** What `--seccomp` allows. */
+export const SECCOMP_ACTIONS: readonly ['error', 'kill', 'trap', 'log', 'none'] = [
+  'error',
+  'kill',
+  'trap',
+  'log',
+  'none',
+];
+
+/** What {@link addSandboxOptions} reads, by commander's names. */
+export interface SandboxOptions {
+  readonly sandbox?: (typeof SANDBOX_MODES | typeof VIRTIOFSD_SANDBOXES)[number];
+  readonly seccomp?: (typeof SECCOMP_ACTIONS)[number];
+}
+
 /** What {@link addSocketOptions} reads, by commander's names. */
 export interface SocketOptions {
   readonly socketPath?: string;
@@ -131,6 +152,26 @@ export function addInformationOptions(command: Command): Command {
     )
     .optionsGroup('Information:')
     .helpOption('-h, --help', 'show this help');
+}
+
+/** Adds --sandbox and --seccomp; some commands take further names for the sandbox that there is. */
+export function addSandboxOptions(command: Command, names: readonly string[] = []): void {
+  command
+    .optionsGroup('Sandbox:')
+    .addOption(
+      new Option(
+        '--sandbox <MODE>',
+        'give up all rights that are not needed: as far as this host can (auto), or fail ' +
+          'without (required), or keep them (none) (default: auto)',
+      ).choices([...SANDBOX_MODES, ...names]),
+    )
+    .addOption(
+      new Option(
+        '--seccomp <ACTION>',
+        'what a system call that is not needed does on Linux: fail, end the program, or go into ' +
+          "the kernel's log (default: error)",
+      ).choices(SECCOMP_ACTIONS),
+    );
 }
 
 /** Adds --log-level and --log-format. */

@@ -19,6 +19,7 @@ import { counted, formatBytes } from './format.ts';
 import { createLog } from './log.ts';
 import type { Log } from './log.ts';
 import type { LogFormat } from './options.ts';
+import { sealDeviceSandbox } from './sandbox.ts';
 import { StatusLine } from './status-line.ts';
 import type { StatusSource, Totals } from './status-line.ts';
 import { traceMessages } from './trace.ts';
@@ -270,6 +271,7 @@ class Server {
       for (const served of this.#served) {
         if (!this.#stopped) await served.start();
       }
+      this.#seal();
       if (!this.#stopped) await this.#advise();
       stopStatus = this.#showStatus();
       if (this.#companion === null) await this.#untilServed();
@@ -308,6 +310,12 @@ class Server {
       return EXIT.FAILED;
     }
     return this.#signal === null ? EXIT.FAILED : EXIT.SIGNALLED + constants.signals[this.#signal];
+  }
+
+  /** All threads and devices are there, so nothing that is made at the start is needed any more. */
+  #seal(): void {
+    const remark = sealDeviceSandbox();
+    if (remark !== null) this.#log.write(remark.level, remark.text, { event: 'sandbox' });
   }
 
   #listenToSignals(): () => void {

@@ -170,15 +170,11 @@ export function remarksOn(options: WithoutMeaning): Remark[] {
         'below a bound by closing those that were used least recently',
     );
   }
-  if (sandbox !== undefined && sandbox !== 'none') {
-    say(
-      'warn',
-      `--sandbox ${sandbox}: there is no sandbox yet. No path of a guest leaves the folder, but ` +
-        "this process has all of its user's rights: run it as a user of few",
-    );
+  if (sandbox === 'namespace' || sandbox === 'chroot') {
+    say('info', `--sandbox ${sandbox}: this program has a sandbox of its own in its place`);
   }
-  if (seccomp !== undefined && seccomp !== 'none') {
-    say('warn', `--seccomp ${seccomp}: system calls are not filtered yet`);
+  if (sandbox === 'none' && seccomp !== undefined && seccomp !== 'none') {
+    say('warn', `--seccomp ${seccomp}: without the sandbox system calls are not filtered`);
   }
   if (modcaps !== undefined) {
     say('warn', `--modcaps ${modcaps}: capabilities are left as they are; setpriv(1) changes them`);

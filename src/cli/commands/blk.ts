@@ -10,14 +10,15 @@ import { LIMITS } from '../limits.ts';
 import {
   addInformationOptions,
   addLogOptions,
+  addSandboxOptions,
   addSocketOptions,
   serialNumber,
   wholeNumber,
 } from '../options.ts';
-import type { LogOptions, SocketOptions } from '../options.ts';
+import type { LogOptions, SandboxOptions, SocketOptions } from '../options.ts';
 
 /** What the command line says, by commander's names. */
-export interface BlkCommandOptions extends SocketOptions, LogOptions {
+export interface BlkCommandOptions extends SocketOptions, SandboxOptions, LogOptions {
   readonly blkFile?: string;
   readonly readOnly?: boolean;
   readonly serial?: string;
@@ -49,6 +50,7 @@ export function addBlkCommand(program: Command): Command {
   addImageOptions(command);
   addSocketOptions(command);
   addQueueOptions(command);
+  addSandboxOptions(command);
   addLogOptions(command);
   return addInformationOptions(command).action(serveBlk);
 }
@@ -125,6 +127,9 @@ async function serveBlk(image: string | undefined, options: BlkCommandOptions): 
     );
   }
   // What serves is loaded now, so that wrong usage and help are quick.
+  const { blkNeeds, enterDeviceSandbox, socketNeeds } = await import('../enter-sandbox.ts');
+  const needs = [blkNeeds(path, options.readOnly === true), socketNeeds(options)];
+  enterDeviceSandbox(options, needs);
   const { serveOneBlk } = await import('../serve-blk.ts');
   process.exitCode = await serveOneBlk(path, options, HELP);
 }

@@ -26,17 +26,18 @@ import { LIMITS } from '../limits.ts';
 import {
   addInformationOptions,
   addLogOptions,
+  addSandboxOptions,
   addSocketOptions,
   byteSize,
   octalMode,
   said,
   wholeNumber,
 } from '../options.ts';
-import type { LogOptions, SocketOptions } from '../options.ts';
+import type { LogOptions, SandboxOptions, SocketOptions } from '../options.ts';
 
 /** What the command line says, by commander's names. */
 export interface ConsoleCommandOptions
-  extends Omit<ConsoleChoices, 'ports'>, SocketOptions, LogOptions {
+  extends Omit<ConsoleChoices, 'ports'>, SocketOptions, SandboxOptions, LogOptions {
   readonly port?: readonly NamedPortChoices[];
   readonly console?: readonly NamedPortChoices[];
 }
@@ -57,6 +58,7 @@ export function addConsoleCommand(program: Command): Command {
   addOutputOptions(command);
   addPortOptions(command);
   addSocketOptions(command);
+  addSandboxOptions(command);
   addLogOptions(command);
   return addInformationOptions(command).action(serveConsole);
 }
@@ -185,6 +187,8 @@ async function serveConsole(options: ConsoleCommandOptions): Promise<void> {
     throw new UsageError(`${where} ${fault.text}`, HELP);
   }
   // What serves is loaded now, so that wrong usage and help are quick.
+  const { consoleNeeds, enterDeviceSandbox, socketNeeds } = await import('../enter-sandbox.ts');
+  enterDeviceSandbox(options, [consoleNeeds(choices), socketNeeds(options)]);
   const { serveOneConsole } = await import('../serve-console.ts');
   process.exitCode = await serveOneConsole(choices, options, HELP);
 }

@@ -11,19 +11,22 @@ import type { FsChoices } from '../fs-settings.ts';
 import { LIMITS } from '../limits.ts';
 import { loadInTurn } from '../load-in-turn.ts';
 import {
+  VIRTIOFSD_SANDBOXES,
   addInformationOptions,
   addLogOptions,
+  addSandboxOptions,
   addSocketOptions,
   byteSize,
   collected,
   fsTag,
   wholeNumber,
 } from '../options.ts';
-import type { LogOptions, SocketOptions } from '../options.ts';
+import type { LogOptions, SandboxOptions, SocketOptions } from '../options.ts';
 import type { WithoutMeaning } from '../virtiofsd.ts';
 
 /** What the command line says, by commander's names. */
-export interface FsCommandOptions extends FsChoices, WithoutMeaning, SocketOptions, LogOptions {}
+export interface FsCommandOptions
+  extends FsChoices, Omit<WithoutMeaning, keyof SandboxOptions>, SocketOptions, SandboxOptions, LogOptions {}
 
 const HELP = 'vhost-user fs --help';
 
@@ -45,6 +48,7 @@ export function addFsCommand(program: Command): Command {
   addAttributeOptions(command);
   addQueueOptions(command);
   addVirtiofsdOptions(command);
+  addSandboxOptions(command, VIRTIOFSD_SANDBOXES);
   addLogOptions(command);
   return addInformationOptions(command).action(serveFs);
 }
@@ -172,21 +176,6 @@ function addVirtiofsdOptions(command: Command): void {
         'mandatory',
       ]),
     )
-    .addOption(
-      new Option('--sandbox <MODE>', 'there is none yet; a warning says so').choices([
-        'namespace',
-        'chroot',
-        'none',
-      ]),
-    )
-    .addOption(
-      new Option('--seccomp <ACTION>', 'there is no filter yet; a warning says so').choices([
-        'none',
-        'kill',
-        'log',
-        'trap',
-      ]),
-    )
     .option('--modcaps <LIST>', 'capabilities are left as they are')
     .option('--syslog', 'the log goes to standard error');
 }
@@ -200,6 +189,8 @@ async function serveFs(folder: string | undefined, options: FsCommandOptions): P
   const [fault] = fsFaults(choices);
   if (fault !== undefined) throw new UsageError(`--${fault.key} ${fault.text}`, HELP);
   // What serves is loaded now, so that wrong usage and help are quick.
+  const { enterDeviceSandbox, fsNeeds, socketNeeds } = await import('../enter-sandbox.ts');
+  enterDeviceSandbox(options, [fsNeeds(choices), socketNeeds(options)]);
   await loadInTurn();
   const { serveOneFs } = await import('../serve-fs.ts');
   process.exitCode = await serveOneFs(choices, HELP);

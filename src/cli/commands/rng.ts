@@ -10,16 +10,17 @@ import { LIMITS } from '../limits.ts';
 import {
   addInformationOptions,
   addLogOptions,
+  addSandboxOptions,
   addSocketOptions,
   byteSize,
   wholeNumber,
 } from '../options.ts';
-import type { LogOptions, SocketOptions } from '../options.ts';
+import type { LogOptions, SandboxOptions, SocketOptions } from '../options.ts';
 import { shareFault } from '../rng-settings.ts';
 import type { RngChoices } from '../rng-settings.ts';
 
 /** What the command line says, by commander's names. */
-export interface RngCommandOptions extends RngChoices, SocketOptions, LogOptions {
+export interface RngCommandOptions extends RngChoices, SocketOptions, SandboxOptions, LogOptions {
   readonly rngSource?: string;
   readonly socketCount?: number;
 }
@@ -49,6 +50,7 @@ export function addRngCommand(program: Command): Command {
       .argParser(wholeNumber(LIMITS.socketCount))
       .conflicts('fd'),
   );
+  addSandboxOptions(command);
   addLogOptions(command);
   return addInformationOptions(command).action(serveRng);
 }
@@ -82,6 +84,8 @@ async function serveRng(options: RngCommandOptions): Promise<void> {
     throw new UsageError('--socket-count needs --socket-path, the start of the paths', HELP);
   }
   // What serves is loaded now, so that wrong usage and help are quick.
+  const { enterDeviceSandbox, rngNeeds, socketNeeds } = await import('../enter-sandbox.ts');
+  enterDeviceSandbox(options, [rngNeeds(choices), socketNeeds(options)]);
   const { serveRngSockets } = await import('../serve-rng.ts');
   process.exitCode = await serveRngSockets(choices, HELP);
 }

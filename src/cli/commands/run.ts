@@ -8,13 +8,13 @@ import type { Command } from 'commander';
 import { EXIT, UsageError } from '../errors.ts';
 import { counted } from '../format.ts';
 import { loadInTurn } from '../load-in-turn.ts';
-import { LOG_FORMATS, LOG_LEVELS } from '../options.ts';
-import type { LogFormat } from '../options.ts';
+import { LOG_FORMATS, LOG_LEVELS, addSandboxOptions } from '../options.ts';
+import type { LogFormat, SandboxOptions } from '../options.ts';
 import type { LogLevel } from '../../backend/index.ts';
 import { print } from '../output.ts';
 
 /** What the command line says, by commander's names. */
-interface RunCommandOptions {
+interface RunCommandOptions extends SandboxOptions {
   readonly check?: boolean;
   readonly printSchema?: boolean;
   readonly logLevel?: LogLevel;
@@ -26,7 +26,7 @@ const HELP = 'vhost-user run --help';
 /** Adds the command to the program. */
 export function addRunCommand(program: Command): Command {
   const log = 'Log (stronger than what the file says):';
-  return program
+  const command = program
     .command('run')
     .summary('serve several devices of a configuration file')
     .description(
@@ -37,7 +37,9 @@ export function addRunCommand(program: Command): Command {
     .showHelpAfterError(`Try '${HELP}'.`)
     .optionsGroup('Configuration:')
     .option('--check', 'only check the file: exit code 0 when it is good')
-    .option('--print-schema', 'print the JSON schema of the file, for editors')
+    .option('--print-schema', 'print the JSON schema of the file, for editors');
+  addSandboxOptions(command);
+  return command
     .addOption(
       new Option('--log-level <LEVEL>', 'how much to log (default: info)')
         .choices(LOG_LEVELS)
@@ -68,6 +70,9 @@ async function run(path: string | undefined, options: RunCommandOptions): Promis
     process.exitCode = EXIT.OK;
     return;
   }
+  const { configNeeds } = await import('../config-needs.ts');
+  const { enterDeviceSandbox, fileNeeds } = await import('../enter-sandbox.ts');
+  enterDeviceSandbox(options, [fileNeeds(path), ...configNeeds(config)]);
   const { serveConfig } = await import('../serve-config.ts');
   process.exitCode = await serveConfig(config, {
     level: options.logLevel ?? config.logLevel,

@@ -11,12 +11,13 @@ import { LIMITS } from '../limits.ts';
 import {
   addInformationOptions,
   addLogOptions,
+  addSandboxOptions,
   addSocketOptions,
   octalMode,
   said,
   wholeNumber,
 } from '../options.ts';
-import type { LogOptions, SocketOptions } from '../options.ts';
+import type { LogOptions, SandboxOptions, SocketOptions } from '../options.ts';
 import { pairFaults, reachFault, vsockFaults } from '../vsock-settings.ts';
 import type { VsockChoices } from '../vsock-settings.ts';
 import { TextFault, parseForward, parseGroups, parseListen, parsePorts } from '../vsock-text.ts';
@@ -24,7 +25,7 @@ import { bufferSize, parseVm } from '../vsock-vms.ts';
 import type { VsockVm } from '../vsock-vms.ts';
 
 /** What the command line says, by commander's names. */
-export interface VsockCommandOptions extends VsockChoices, SocketOptions, LogOptions {
+export interface VsockCommandOptions extends VsockChoices, SocketOptions, SandboxOptions, LogOptions {
   readonly socket?: string;
   readonly vm?: readonly VsockVm[];
   readonly config?: string;
@@ -57,6 +58,7 @@ export function addVsockCommand(program: Command): Command {
   );
   addManyOptions(command);
   addQueueOptions(command);
+  addSandboxOptions(command);
   addLogOptions(command);
   return addInformationOptions(command).action(serveVsock);
 }
@@ -182,24 +184,37 @@ function collectedBy<Value>(
 }
 
 async function serveVsock(options: VsockCommandOptions): Promise<void> {
-  const { vm, config, socket } = options;
-  const { serveGuest, serveGuests } = await import('../serve-vsock.ts');
+  const { vm, config } = options;
   if (config !== undefined) {
     const { loadVms } = await import('../vsock-file.ts');
-    process.exitCode = await serveGuests(loadVms(config), options, HELP);
+    await serveMany(loadVms(config), options);
     return;
   }
   if (vm !== undefined) {
     checkVms(vm);
-    process.exitCode = await serveGuests(vm, options, HELP);
+    await serveMany(vm, options);
     return;
   }
-  const [fault] = vsockFaults(options, options.socketPath ?? socket);
+  const socketPath = options.socketPath ?? options.socket;
+  const given = socketPath === undefined ? options : { ...options, socketPath };
+  const [fault] = vsockFaults(options, socketPath);
   if (fault !== undefined) throw new UsageError(`--${fault.key} ${fault.text}`, HELP);
   const reach = reachFault(options, '--');
   if (reach !== null) throw new UsageError(reach, HELP);
-  const given = socket === undefined ? options : { ...options, socketPath: socket };
+  const { enterDeviceSandbox, socketNeeds, vsockNeeds } = await import('../enter-sandbox.ts');
+  enterDeviceSandbox(options, [vsockNeeds(options), socketNeeds(given)]);
+  const { serveGuest } = await import('../serve-vsock.ts');
   process.exitCode = await serveGuest(given, HELP);
+}
+
+async function serveMany(vms: readonly VsockVm[], options: VsockCommandOptions): Promise<void> {
+  const { enterDeviceSandbox, fileNeeds, socketNeeds, vsockNeeds } =
+    await import('../enter-sandbox.ts');
+  const files = options.config === undefined ? [] : [fileNeeds(options.config)];
+  const devices = vms.flatMap(({ choices, socket }) => [vsockNeeds(choices), socketNeeds(socket)]);
+  enterDeviceSandbox(options, [...files, ...devices]);
+  const { serveGuests } = await import('../serve-vsock.ts');
+  process.exitCode = await serveGuests(vms, options, HELP);
 }
 
 function checkVms(vms: readonly VsockVm[]): void {

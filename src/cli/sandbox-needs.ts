@@ -1,0 +1,156 @@
+/**
+ * What each device needs of this host, from what was asked for. Loaded before anything else of a
+ * device, so it knows their options and nothing of them.
+ *
+ * @module
+ */
+import { realpathSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { isatty } from 'node:tty';
+import { NO_NEEDS, mergeNeeds } from '../sys/sandbox/index.ts';
+import type { PathNeed, SandboxNeeds } from '../sys/sandbox/index.ts';
+import type { ConsoleChoices, PortChoices } from './console-settings.ts';
+import type { FsChoices } from './fs-settings.ts';
+import type { RngChoices } from './rng-settings.ts';
+import type { SocketSettings } from './socket-address.ts';
+import { forwardsOf, listensOf } from './vsock-settings.ts';
+import type { VsockChoices } from './vsock-settings.ts';
+
+/** Makes needs of some of them. */
+function needs(some: Partial<SandboxNeeds>): SandboxNeeds {
+  return { ...NO_NEEDS, ...some };
+}
+
+/** The place where a front-end is met. */
+export function socketNeeds(settings: SocketSettings): SandboxNeeds {
+  const { socketPath, connect = false, fd } = settings;
+  if (connect) return needs({ connectsUnix: true });
+  return needs({
+    paths: socketPath === undefined ? [] : [{ path: resolve(socketPath), access: 'socket' }],
+    fds: fd === undefined ? [] : [fd],
+  });
+}
+
+/** A disk. */
+export function blkNeeds(image: string, readOnly: boolean): SandboxNeeds {
+  return needs({ paths: [{ path: resolve(image), access: readOnly ? 'read' : 'write' }] });
+}
+
+/** A file system. */
+export function fsNeeds(choices: FsChoices): SandboxNeeds {
+  const { sharedDir, archive, preload, readonly = false } = choices;
+  const paths: PathNeed[] = [];
+  if (sharedDir !== undefined) {
+    paths.push({ path: resolve(sharedDir), access: readonly ? 'read' : 'tree' });
+  }
+  const source = archive ?? preload;
+  if (source !== undefined) {
+    paths.push({ path: resolve(source), access: 'read' });
+    // What is compressed is unpacked into a file without a name.
+    paths.push({ path: tmpdir(), access: 'temporary' });
+  }
+  return needs({ paths, ownsFiles: sharedDir !== undefined && !readonly });
+}
+
+/** Random bytes. */
+export function rngNeeds({ file }: RngChoices): SandboxNeeds {
+  return needs({ paths: file === undefined ? [] : [{ path: resolve(file), access: 'read' }] });
+}
+
+/** A guest's vsock. */
+export function vsockNeeds(choices: VsockChoices): SandboxNeeds {
+  const { udsPath } = choices;
+  const all: SandboxNeeds[] = [];
+  if (udsPath !== undefined) all.push(listener(udsPath), needs({ connectsUnix: true }));
+  for (const { guestPort, target } of forwardsOf(choices)) {
+    if (target.kind === 'unix') {
+      all.push(needs({ connectsUnix: true }));
+    } else if (target.kind === 'vsock') {
+      all.push(needs({ usesVsock: true }));
+    } else {
+      const port = target.port ?? guestPort;
+      const looksUpNames = isIP(target.host) === 0;
+      all.push(needs({ connectsTcp: port === '*' ? null : [port], looksUpNames }));
+    }
+  }
+  for (const { source } of listensOf(choices)) {
+    if (source.kind === 'unix') all.push(listener(source.path));
+    else if (source.kind === 'vsock') all.push(needs({ usesVsock: true }));
+    else all.push(tcpListener(source.host, source.port));
+  }
+  return mergeNeeds(all);
+}
+
+/** A console and its ports. */
+export function consoleNeeds(choices: ConsoleChoices): SandboxNeeds {
+  return mergeNeeds([choices, ...(choices.ports ?? [])].map(portNeeds));
+}
+
+function portNeeds({ pty, unix, tcp, log }: PortChoices): SandboxNeeds {
+  const all: SandboxNeeds[] = [];
+  if (pty !== undefined) {
+    all.push(needs({ paths: [{ path: '/dev/pts', access: 'terminals' }] }));
+    if (pty !== true) all.push(needs({ paths: [{ path: resolve(pty), access: 'link' }] }));
+  }
+  if (unix !== undefined) all.push(listener(unix));
+  if (tcp?.kind === 'tcp') all.push(tcpListener(tcp.host, tcp.port));
+  if (log !== undefined) all.push(needs({ paths: [{ path: resolve(log), access: 'file' }] }));
+  return mergeNeeds(all);
+}
+
+function listener(path: string): SandboxNeeds {
+  return needs({ paths: [{ path: resolve(path), access: 'socket' }] });
+}
+
+function tcpListener(host: string | undefined, port: number): SandboxNeeds {
+  return needs({ listensTcp: [port], looksUpNames: host !== undefined && isIP(host) === 0 });
+}
+
+/** A file that is read again when the program is in its sandbox, such as its configuration. */
+export function fileNeeds(path: string): SandboxNeeds {
+  return needs({ paths: [{ path: resolve(path), access: 'read' }] });
+}
+
+/** What Node and this program need whatever they serve. */
+export function programNeeds(): SandboxNeeds {
+  const paths: PathNeed[] = [];
+  // Node opens the terminals that it is on once more.
+  for (const fd of [0, 1, 2].filter((each) => isatty(each))) {
+    const path = real(`/proc/self/fd/${fd}`);
+    if (path !== null) paths.push({ path, access: 'write' });
+  }
+  // Measured coverage is written at the end.
+  const { NODE_V8_COVERAGE } = process.env;
+  if (NODE_V8_COVERAGE !== undefined && NODE_V8_COVERAGE !== '') {
+    paths.push({ path: resolve(NODE_V8_COVERAGE), access: 'temporary' });
+  }
+  return needs({ paths });
+}
+
+/** The folders of this package and of those that it uses, and the file that was started. */
+export function programFiles(moduleUrls: readonly string[]): string[] {
+  const files = moduleUrls.map((url) => real(new URL(url)) ?? '').filter((path) => path !== '');
+  const started = real(process.argv[1] ?? '');
+  return [...new Set([...files.map(packageFolder), ...(started === null ? [] : [started])])];
+}
+
+/** All that was installed together, or else the folder of the package. */
+function packageFolder(file: string): string {
+  const parts = file.split('/');
+  const at = parts.indexOf('node_modules');
+  if (at > 0) return parts.slice(0, at + 1).join('/');
+  for (let folder = dirname(file); folder !== dirname(folder); folder = dirname(folder)) {
+    if (real(join(folder, 'package.json')) !== null) return folder;
+  }
+  return dirname(file);
+}
+
+function real(path: string | URL): string | null {
+  try {
+    return realpathSync(path);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * The sandbox of Linux: no_new_privs, Landlock, and two filters of system calls.
+ *
+ * Landlock restricts one thread and what that starts. When the first line of this program runs,
+ * V8 and libuv have threads already, and whoever can run code of his own in this process can run
+ * it in any of them. So the program restricts its main thread and then executes itself: the new
+ * one is restricted from its first instruction on, with all threads that it will ever have. It
+ * costs a second start of Node, and the process keeps its number, its descriptors and its
+ * environment. seccomp can be given to all threads at once, and needs nothing of the kind.
+ *
+ * @module
+ */
+import { closeSync, openSync } from 'node:fs';
+import { SANDBOX_ARGS } from '../../abi/index.ts';
+import { VhostUserError, errorCode, errorMessage } from '../../util/index.ts';
+import { SystemError, errnoName } from '../errno.ts';
+import { closeFd } from '../fd.ts';
+import { abi, posixOnly } from '../host.ts';
+import { executeAgain, isExecutedAgain } from './execute-again.ts';
+import { lastingRules, sealingRules } from './filter-rules.ts';
+import { landlockVersion, makeRuleset, restrictSelf } from './landlock.ts';
+import { linuxCall } from './linux-call.ts';
+import { loadedFiles, systemReads } from './program-files.ts';
+import { installFilter } from './seccomp.ts';
+import type { PathNeed, Sandbox, SandboxNeeds, SandboxPlan } from './types.ts';
+
+/** Version 1 lets nothing move from one folder to another, which a shared folder has to. */
+const VERSION_WITH_REFER = 2;
+
+/** Enters it; the first time in a process by executing it again, so that this does not return. */
+export function enterLinux(plan: SandboxPlan): Sandbox {
+  const parts: string[] = [];
+  const missing: string[] = [];
+  if (linuxCall('prctl', SANDBOX_ARGS.PR_SET_NO_NEW_PRIVS, 1) < 0) {
+    return { parts, missing: ['no_new_privs: this kernel has none'], seal: () => undefined };
+  }
+  const landlock = enterLandlock(plan);
+  if (typeof landlock === 'number') parts.push(`Landlock ${String(landlock)}`);
+  else missing.push(`Landlock: ${landlock}`);
+  const { onRefusal, needs } = plan;
+  if (onRefusal === 'none') {
+    missing.push('seccomp: it is not wanted');
+    return { parts, missing, seal: () => undefined };
+  }
+  const result = installFilter(lastingRules(needs, process.pid), onRefusal);
+  if (result < 0) {
+    missing.push(`seccomp: this kernel refuses a filter (${errnoName(-result)})`);
+    return { parts, missing, seal: () => undefined };
+  }
+  parts.push('seccomp');
+  const seal = (): void => {
+    const sealed = installFilter(sealingRules(needs), onRefusal);
+    if (sealed < 0) throw new SystemError('seccomp(SECCOMP_SET_MODE_FILTER)', -sealed);
+  };
+  return { parts, missing, seal };
+}
+
+/** The version that this process is restricted by, or why it is not. */
+function enterLandlock(plan: SandboxPlan): number | string {
+  const version = landlockVersion();
+  if (typeof version === 'string') return version;
+  if (version < VERSION_WITH_REFER && plan.needs.ownsFiles) {
+    return `version ${String(version)} would keep a guest from moving files between folders`;
+  }
+  const needs = allNeeds(plan);
+  if (isExecutedAgain()) {
+    checkRestricted(needs);
+    return version;
+  }
+  const { files, loader } = loadedFiles();
+  const ruleset = makeRuleset(version, withReads(needs, files), [process.execPath, ...loader]);
+  const result = restrictSelf(ruleset);
+  closeFd(ruleset);
+  if (result < 0) return `this process may not use it (${errnoName(-result)})`;
+  executeAgain(needs.fds);
+}
+
+/** What the device needs, and what the program and Node do. */
+function allNeeds({ needs, program }: SandboxPlan): SandboxNeeds {
+  const own: PathNeed[] = [{ path: '/dev/null', access: 'write' }];
+  // The fallback for memory that is shared and has no name.
+  if (posixOnly || abi.optional.MFD_CLOEXEC === undefined) {
+    own.push({ path: '/dev/shm', access: 'temporary' });
+  }
+  const reads = [...program, ...systemReads(needs.looksUpNames)];
+  return withReads({ ...needs, paths: [...needs.paths, ...own] }, reads);
+}
+
+function withReads(needs: SandboxNeeds, reads: readonly string[]): SandboxNeeds {
+  const added = reads.map((path): PathNeed => ({ path, access: 'read' }));
+  return { ...needs, paths: [...needs.paths, ...added] };
+}
+
+/**
+ * That it was executed again proves nothing, since anybody can give a program that name: what is
+ * shut has to be shut. (This thread has restricted nothing yet, so what holds here holds in all.)
+ */
+function checkRestricted(needs: SandboxNeeds): void {
+  if (needs.paths.some(({ path, access }) => path === '/' && access !== 'socket')) return;
+  try {
+    closeSync(openSync('/', 'r'));
+  } catch (error) {
+    if (errorCode(error) === 'EACCES') return;
+    throw new VhostUserError('ERR_VHU_SANDBOX', `probing the sandbox: ${errorMessage(error)}`);
+  }
+  throw new VhostUserError(
+    'ERR_VHU_SANDBOX',
+    'this program was started under the name that it gives itself once it is in its sandbox, and ' +
+      'it is in none: start it under another one (argv[0])',
+  );
+}

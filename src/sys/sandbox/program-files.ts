@@ -1,0 +1,49 @@
+/**
+ * The files of the host that Node reads when it starts.
+ *
+ * @module
+ */
+import { readFileSync } from 'node:fs';
+
+/** Libraries of the name service, which the C library loads when a name is looked up. */
+const FOR_NAMES = [
+  ...['/etc/resolv.conf', '/etc/hosts', '/etc/nsswitch.conf', '/etc/host.conf', '/etc/gai.conf'],
+  ...['/etc/services', '/run/systemd/resolve', '/run/NetworkManager', '/run/resolvconf'],
+  ...['/lib', '/lib64', '/usr/lib', '/usr/lib64'],
+];
+
+/** None of them is a secret: any user may read them. */
+const FOR_NODE = [
+  ...['/etc/ld.so.cache', '/etc/ld.so.preload', '/etc/ld-musl-x86_64.path'],
+  '/etc/ld-musl-aarch64.path',
+  ...['/etc/ssl/openssl.cnf', '/etc/pki/tls/openssl.cnf', '/etc/localtime'],
+  ...['/proc/meminfo', '/proc/cpuinfo', '/proc/stat', '/proc/version_signature'],
+  ...['/proc/sys/vm/overcommit_memory', '/proc/self/cgroup', '/proc/self/maps'],
+  ...['/sys/fs/cgroup', '/sys/devices/system/cpu', '/sys/kernel/mm/transparent_hugepage'],
+  ...['/dev/urandom', '/etc/group'],
+];
+
+/** Variables of the environment with the paths of such files. */
+const NAMED_BY = ['OPENSSL_CONF', 'NODE_EXTRA_CA_CERTS', 'NODE_ICU_DATA', 'SSL_CERT_FILE'];
+
+/** What of them is to be readable. */
+export function systemReads(looksUpNames: boolean): string[] {
+  const named = NAMED_BY.map((name) => process.env[name] ?? '').filter((path) => path !== '');
+  return [...FOR_NODE, ...(looksUpNames ? FOR_NAMES : []), ...named];
+}
+
+/**
+ * The files that are mapped into this process: Node, the libraries that it was linked with, and
+ * what the environment has put before them. The next start needs the same ones, and of these the
+ * loader has to be executable.
+ */
+export function loadedFiles(): { readonly files: string[]; readonly loader: string[] } {
+  const files = new Set<string>();
+  for (const line of readFileSync('/proc/self/maps', 'latin1').split('\n')) {
+    // address permissions offset device inode path
+    const at = line.indexOf('/');
+    if (at > 0 && !line.endsWith(' (deleted)')) files.add(Buffer.from(line.slice(at), 'latin1').toString());
+  }
+  const loader = [...files].filter((path) => /\/(ld-|ld\.)[^/]*$/.test(path));
+  return { files: [...files], loader };
+}
