@@ -1,0 +1,200 @@
+/**
+ * Ways out of a sandbox, to be tried from inside the process, in any of its threads.
+ *
+ * Each goes by the C library or by a bare system call, as code of an attacker would, and says how
+ * it ended: `ok`, or the name of an errno. Those that would do harm outside of a sandbox are made
+ * with arguments that the kernel refuses for another reason, after it has looked at the rights.
+ *
+ * @module
+ */
+import koffi from 'koffi';
+import { spawnSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { linuxSyscalls } from '../../src/abi/index.ts';
+import type { SyscallName } from '../../src/abi/index.ts';
+
+/** What the attempts are aimed at. */
+export interface Targets {
+  /** A folder that no device has anything to do with, with a file `there` in it. */
+  readonly folder: string;
+  /** A process that is not ours: the parent. */
+  readonly pid: number;
+}
+
+/** A way out. */
+export interface Attempt {
+  readonly name: string;
+  /** What the sandbox answers: EPERM is the filter's, EACCES is Landlock's. */
+  readonly shut: 'EPERM' | 'EACCES';
+  /** Whether it is shut for a device with a shared folder, or with connections, as well. */
+  readonly openFor?: 'folder' | 'connections';
+  /** `ok`, or the name of an errno. */
+  run(): string;
+}
+
+const libc = koffi.load(null);
+const call = libc.func('long syscall(long n, long a, long b, long c, long d, long e, long f)') as (
+  ...args: readonly (number | bigint)[]
+) => number;
+const byPath = {
+  open: libc.func('int open(const char *path, int flags, ...)'),
+  unlink: libc.func('int unlink(const char *path)'),
+  rename: libc.func('int rename(const char *from, const char *to)'),
+  link: libc.func('int link(const char *from, const char *to)'),
+  symlink: libc.func('int symlink(const char *to, const char *path)'),
+  mkdir: libc.func('int mkdir(const char *path, unsigned int mode)'),
+  mkfifo: libc.func('int mkfifo(const char *path, unsigned int mode)'),
+  truncate: libc.func('int truncate(const char *path, int64_t bytes)'),
+  chmod: libc.func('int chmod(const char *path, unsigned int mode)'),
+  chown: libc.func('int chown(const char *path, unsigned int uid, unsigned int gid)'),
+  setxattr: libc.func(
+    'int setxattr(const char *path, const char *name, const char *value, size_t n, int flags)',
+  ),
+};
+
+const [O_RDONLY, O_WRONLY, O_CREAT] = [0, 1, 0o100];
+const NO_SIGNAL = 0;
+const MODE = 0o600;
+
+/** All of them; each may be made again and again. */
+export function sandboxAttempts({ folder, pid }: Targets): Attempt[] {
+  const there = join(folder, 'there');
+  const fresh = (): string => join(folder, `new-${String(process.hrtime.bigint())}`);
+  // In a sandbox none can be made: then it is the one that is there.
+  const victim = (): string => {
+    const name = fresh();
+    return byPath.link(there, name) === 0 ? name : there;
+  };
+  const numbers = linuxSyscalls(process.arch === 'arm64' ? 'arm64' : 'x64');
+  const bare = (name: SyscallName, ...args: readonly number[]): Attempt => ({
+    name: `${name}(${args.join(', ')})`,
+    shut: 'EPERM',
+    run: () => {
+      const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = args;
+      return outcome(call(numbers[name], a, b, c, d, e, f));
+    },
+  });
+  const open = (path: string, flags: number): Attempt => ({
+    name: `open(${path}, ${String(flags)})`,
+    shut: 'EACCES',
+    run: () => outcome(byPath.open(path, flags, 'int', MODE) as number),
+  });
+  const path = (name: keyof typeof byPath, args: () => readonly unknown[]): Attempt => ({
+    name: `${name}()`,
+    shut: 'EACCES',
+    run: () => outcome(byPath[name](...args()) as number),
+  });
+  const attribute = (name: keyof typeof byPath, args: () => readonly unknown[]): Attempt => ({
+    ...path(name, args),
+    shut: 'EPERM',
+    openFor: 'folder',
+  });
+  return [
+    // Files
+    open('/etc/passwd', O_RDONLY),
+    open('/proc/self/root/etc/passwd', O_RDONLY),
+    open(`/proc/${String(pid)}/environ`, O_RDONLY),
+    open('/', O_RDONLY),
+    open(there, O_RDONLY),
+    open(there, O_WRONLY),
+    path('open', () => [fresh(), O_WRONLY | O_CREAT, 'int', MODE]),
+    path('unlink', () => [victim()]),
+    path('rename', () => [victim(), fresh()]),
+    path('link', () => [there, fresh()]),
+    path('symlink', () => ['/', fresh()]),
+    path('mkdir', () => [fresh(), 0o700]),
+    path('truncate', () => [there, 1]),
+    attribute('chmod', () => [there, MODE]),
+    attribute('chown', () => [there, 0, 0]),
+    attribute('setxattr', () => [there, 'user.x', 'y', 1, 0]),
+    { ...path('mkfifo', () => [fresh(), MODE]), shut: 'EPERM', openFor: 'folder' },
+    // Programs and processes
+    bare('execve'),
+    bare('execveat', -1),
+    { name: 'fork() and exec()', shut: 'EPERM', run: startProgram },
+    bare('ptrace', 3, pid), // PTRACE_PEEKUSER of a process that is not traced
+    bare('process_vm_readv', pid),
+    bare('process_vm_writev', pid),
+    bare('pidfd_open', pid),
+    bare('kill', pid, NO_SIGNAL),
+    bare('tgkill', pid, pid, NO_SIGNAL),
+    bare('tkill', pid, NO_SIGNAL),
+    bare('prlimit64', pid, 0),
+    // Sockets
+    bare('socket', 2, 1), // AF_INET
+    bare('socket', 10, 1), // AF_INET6
+    bare('socket', 2, 3, 1), // ICMP
+    bare('socket', 16, 3), // AF_NETLINK
+    bare('socket', 17, 3), // AF_PACKET
+    bare('socket', 38, 5), // AF_ALG
+    { ...bare('socket', 1, 1), openFor: 'connections' }, // AF_UNIX
+    { ...bare('connect', -1), openFor: 'connections' },
+    bare('socketpair', 1, 2),
+    bare('listen', -1),
+    // The kernel
+    bare('io_uring_setup', 1),
+    bare('mount'),
+    bare('umount2'),
+    bare('fsopen'),
+    bare('open_tree', -1),
+    bare('chroot'),
+    bare('pivot_root'),
+    bare('unshare', 0x1000_0000), // CLONE_NEWUSER
+    bare('setns', -1),
+    bare('bpf', -1),
+    bare('perf_event_open'),
+    bare('userfaultfd', -1),
+    bare('keyctl', 0, -3), // KEYCTL_GET_KEYRING_ID of the session
+    bare('add_key'),
+    bare('open_by_handle_at', -1),
+    bare('init_module'),
+    bare('kexec_load', 0, 1),
+    bare('reboot'),
+    bare('swapon'),
+    bare('clock_settime', -1),
+    bare('setuid', -1),
+    bare('setresuid', -1, -1, -1),
+    bare('shmget', -1, 0, 0),
+    bare('personality', 0x4_0000),
+    bare('ioctl', 0, 0x5412), // TIOCSTI
+    bare('ioctl', 0, 0x541c), // TIOCLINUX
+  ];
+}
+
+/** Makes each attempt in this thread; how each ended. */
+export function tryAll(targets: Targets): string[] {
+  return sandboxAttempts(targets).map(({ run }) => run());
+}
+
+/** `ok`, or the errno's name. */
+function outcome(result: number): string {
+  if (result >= 0) return 'ok';
+  const errno = koffi.errno();
+  const found = Object.entries(constants.errno).find(([, number]) => number === errno);
+  return found?.[0] ?? String(errno);
+}
+
+function startProgram(): string {
+  const { error } = spawnSync('/bin/true');
+  return error === undefined ? 'ok' : ((error as NodeJS.ErrnoException).code ?? error.message);
+}
+
+/** Reads a file and makes a socket in a thread of libuv's pool; how each ended. */
+export async function tryInPool(): Promise<string[]> {
+  const number = linuxSyscalls(process.arch === 'arm64' ? 'arm64' : 'x64').socket;
+  const opened = await readFile('/etc/passwd').then(
+    () => 'ok',
+    (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error),
+  );
+  const socket = await new Promise<number>((resolve, reject) => {
+    const done = (error: Error | null, value: number): void => {
+      if (error === null) resolve(value);
+      else reject(error);
+    };
+    const { async } = call as unknown as { async: (...args: readonly unknown[]) => void };
+    async(number, 2, 1, 0, 0, 0, 0, done);
+  });
+  return [opened, socket < 0 ? 'EPERM' : 'ok']; // errno stays in the other thread
+}
