@@ -18,7 +18,10 @@ let current: Sandbox | null = null;
  *
  * @throws VhostUserError `ERR_VHU_SANDBOX` when it is required and cannot be had
  */
-export function enterDeviceSandbox(options: SandboxOptions, devices: readonly SandboxNeeds[]): void {
+export function enterDeviceSandbox(
+  options: SandboxOptions,
+  devices: readonly SandboxNeeds[],
+): void {
   const { sandbox = 'auto', seccomp = 'error' } = options;
   if (sandbox === 'none') return;
   current = enterSandbox({
@@ -34,7 +37,7 @@ export function sealDeviceSandbox(): Remark | null {
   if (current === null) return null;
   current.seal();
   const { parts, missing } = current;
-  const without = missing.length === 0 ? '' : `; without ${missing.join('; without ')}`;
   const text = parts.length === 0 ? 'none' : parts.join(', ');
+  const without = missing.map((each) => `; not ${each}`).join('');
   return { level: 'info', text: `sandbox: ${text}${without}` };
 }

@@ -98,17 +98,18 @@ test('options without effect are named, each once, and those that ask for nothin
   );
   const remarks = remarksOn({
     ...{ threadPoolSize: 4, inodeFileHandles: 'mandatory', sandbox: 'namespace' },
-    ...{ seccomp: 'kill', modcaps: '-mknod', syslog: true },
+    ...{ seccomp: 'kill', modcaps: '-mknod', syslog: true }, // seccomp does what it says
   });
   assert.deepEqual(
     remarks.map(({ level, text }) => [level, text.split(/[ :=]/)[0]]),
     [
       ['info', '--thread-pool-size'],
       ['warn', '--inode-file-handles'],
-      ['warn', '--sandbox'],
-      ['warn', '--seccomp'],
+      ['info', '--sandbox'],
       ['warn', '--modcaps'],
       ['warn', '--syslog'],
     ],
   );
+  const [none] = remarksOn({ sandbox: 'none', seccomp: 'kill' });
+  assert.match(none?.text ?? '', /^--seccomp kill: without the sandbox/);
 });

@@ -4,7 +4,16 @@
  * @module
  */
 import assert from 'node:assert/strict';
-import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -23,6 +32,7 @@ import {
   socketPair,
   viewMemory,
 } from './index.ts';
+import * as libc from './libc.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'vhu-uring-'));
 const path = join(folder, 'file');
@@ -60,6 +70,18 @@ function withRing(entries: number, use: (ring: Uring) => void): void {
 
 function mappedRings(): number {
   return readFileSync('/proc/self/maps', 'latin1').split('[io_uring]').length;
+}
+
+/** The rings of this process. */
+function ringFds(): number[] {
+  const isRing = (name: string): boolean => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`) === 'anon_inode:[io_uring]';
+    } catch {
+      return false; // the one that listed them
+    }
+  };
+  return readdirSync('/proc/self/fd').filter(isRing).map(Number);
 }
 
 /** Submits, waits for `count` completions and takes them: results by user data. */
@@ -329,6 +351,24 @@ describe('io_uring', { skip }, () => {
     const taken = dupFd(0); // for close() to close
     assert.equal(taken, fd);
     ring.close();
+  });
+
+  it('takes no other requests, even from somebody who writes them into its memory', () => {
+    withRing(4, (ring) => {
+      const [fd = -1] = ringFds();
+      const entry = libc.mmap(0, 4096, 3, 1, fd, 0x1000_0000); // IORING_OFF_SQES
+      assert.ok(entry > 0);
+      const opcodes = new Uint8Array(libc.rawView(entry, 256));
+      const others = [18, 45, 46, 28, 36, 13, 16]; // OPENAT, SOCKET, URING_CMD, OPENAT2, …
+      others.forEach((opcode, i) => {
+        assert.ok(ring.prepNop(i));
+        opcodes[(i % 4) * 64] = opcode;
+        assert.equal(only(ring), errno('EACCES'), `opcode ${String(opcode)}`);
+      });
+      ring.prepNop(9);
+      assert.equal(only(ring), 0);
+      libc.munmap(entry, 4096);
+    });
   });
 
   it('closes with requests under way', () => {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { UringAbi } from '../abi/index.ts';
 import { VhostUserError, assert } from '../util/index.ts';
 import { abi, posixOnly } from './host.ts';
 import { ERRNO, SystemError, errnoName } from './errno.ts';
@@ -25,6 +26,7 @@ const CQE_WORDS = 4;
 const ARG = { sigmask: 0, ts: 16, SIZE: 24, timespec: 24, END: 40 };
 
 const IORING_SETUP_CQSIZE = 1 << 3;
+const IORING_SETUP_R_DISABLED = 1 << 6;
 const IORING_SETUP_COOP_TASKRUN = 1 << 8;
 const IORING_SETUP_TASKRUN_FLAG = 1 << 9;
 const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
@@ -60,6 +62,14 @@ const OP = {
   READ: 22,
   WRITE: 23,
 } as const;
+
+/** What a ring takes; the rest is refused by the kernel, whoever asks. */
+const OPS: readonly number[] = Object.values(OP);
+const IORING_REGISTER_RESTRICTIONS = 11;
+const IORING_REGISTER_ENABLE_RINGS = 12;
+const IORING_RESTRICTION_SQE_OP = 1;
+/** `struct io_uring_restriction`. | opcode 2 | sqe_op 1 | reserved 13 | */
+const RESTRICTION = { opcode: 0, sqeOp: 2, SIZE: 16 } as const;
 
 const WORD = 0x1_0000_0000;
 const MAP_POPULATE = 0x8000;
@@ -101,7 +111,11 @@ export class Uring {
     try {
       for (const flags of SETUP_FLAGS) {
         params.bytes.fill(0);
-        params.view.setUint32(PARAMS.flags, flags | IORING_SETUP_CQSIZE, true);
+        params.view.setUint32(
+          PARAMS.flags,
+          flags | IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED,
+          true,
+        );
         params.view.setUint32(PARAMS.cqEntries, completions, true);
         const fd = libc.syscall6(uring.SYS_io_uring_setup, entries, params.address, 0, 0, 0, 0);
         if (fd < 0) {
@@ -110,7 +124,7 @@ export class Uring {
           return null;
         }
         const features = params.view.getUint32(PARAMS.features, true);
-        const isKnown = (features & FEATURES_NEEDED) === FEATURES_NEEDED;
+        const isKnown = (features & FEATURES_NEEDED) === FEATURES_NEEDED && restrict(fd, uring);
         // A filter may allow the first call only, and a ring that nothing enters is of no use.
         if (isKnown && libc.syscall6(uring.SYS_io_uring_enter, fd, 0, 0, 0, 0, 0) >= 0) {
           return new Uring(fd, flags, uring.SYS_io_uring_enter, params.view);
@@ -340,6 +354,26 @@ export class Uring {
     }
     throw new VhostUserError('ERR_VHU_URING_STUCK', 'io_uring_enter() makes no progress');
   }
+}
+
+/**
+ * Lets a new ring do what we have requests for and nothing more, and starts it. A ring is a way
+ * past filters of system calls: without this it opens files and makes sockets.
+ */
+function restrict(fd: number, { SYS_io_uring_register: register }: UringAbi): boolean {
+  assert(libc.syscall6 !== null, 'a ring is open only where syscall() is');
+  const list = new NativeBlock(OPS.length * RESTRICTION.SIZE);
+  OPS.forEach((op, i) => {
+    const at = i * RESTRICTION.SIZE;
+    list.view.setUint16(at + RESTRICTION.opcode, IORING_RESTRICTION_SQE_OP, true);
+    list.view.setUint8(at + RESTRICTION.sqeOp, op);
+  });
+  const { address } = list;
+  const done =
+    libc.syscall6(register, fd, IORING_REGISTER_RESTRICTIONS, address, OPS.length, 0, 0) >= 0 &&
+    libc.syscall6(register, fd, IORING_REGISTER_ENABLE_RINGS, 0, 0, 0, 0) >= 0;
+  list.free();
+  return done;
 }
 
 function mapRing(fd: number, bytes: number, offset: number): number {

@@ -73,7 +73,7 @@ test('a folder is served: each side reads what the other wrote, and a signal end
       assert.ok(!existsSync(path), 'the socket is removed');
       const lines = linesOf(stderr);
       const events = lines.map(({ event }) => event);
-      assert.deepEqual(events, ['listening', 'connected', 'disconnected', 'ending']);
+      assert.deepEqual(events, ['listening', 'sandbox', 'connected', 'disconnected', 'ending']);
       assert.equal(
         lines[0]?.msg,
         `listening on ${path}: ${share}, read-write, cache auto, tag share, 1 request queue`,
@@ -119,7 +119,7 @@ test("libvirt's command line of old, with a socket that it left open", async () 
         remarks.map(({ level, msg }) => [level, String(msg).split(/[ :]/)[0]]),
         [
           ['info', '--thread-pool-size'],
-          ['warn', '--sandbox'],
+          ['info', '--sandbox'],
           ['warn', '--syslog'],
         ],
       );

@@ -60,7 +60,7 @@ test('a disk is served, its log is JSON, and SIGTERM and SIGINT end it fast', as
       assert.equal(stdout, '');
       const lines = linesOf(stderr);
       const events = lines.map(({ event }) => event);
-      assert.deepEqual(events, ['listening', 'connected', 'disconnected', 'ending']);
+      assert.deepEqual(events, ['listening', 'sandbox', 'connected', 'disconnected', 'ending']);
       assert.match(
         String(lines[0]?.msg),
         new RegExp(`^listening on ${path}: .*1\\.0 MiB, read-write`),

@@ -73,42 +73,57 @@ async function breakOut(args: readonly string[]): Promise<BreakerReport> {
   }
 }
 
-test('no way leads out of the sandbox of any device, from any thread', { skip }, async (context) => {
-  const attempts = sandboxAttempts(targets);
-  let shut = 0;
-  for (const [name, device] of Object.entries(DEVICES)) {
-    const { args, has } = device();
-    const report = await breakOut(args);
-    for (const [thread, outcomes] of Object.entries({ main: report.main, worker: report.worker })) {
-      assert.equal(outcomes.length, attempts.length);
-      attempts.forEach((attempt, i) => {
-        if (attempt.openFor === has && has !== undefined) return;
-        assert.equal(outcomes[i], attempt.shut, `${name}, ${thread}: ${attempt.name}`);
-        shut++;
-      });
+test(
+  'no way leads out of the sandbox of any device, from any thread',
+  { skip },
+  async (context) => {
+    const attempts = sandboxAttempts(targets);
+    let shut = 0;
+    for (const [name, device] of Object.entries(DEVICES)) {
+      const { args, has } = device();
+      const report = await breakOut(args);
+      for (const [thread, outcomes] of Object.entries({
+        main: report.main,
+        worker: report.worker,
+      })) {
+        assert.equal(outcomes.length, attempts.length);
+        attempts.forEach((attempt, i) => {
+          if (attempt.openFor === has && has !== undefined) return;
+          assert.equal(outcomes[i], attempt.shut, `${name}, ${thread}: ${attempt.name}`);
+          shut++;
+        });
+      }
+      assert.deepEqual(report.pool, ['EACCES', 'EPERM'], `${name}, pool`);
+      shut += report.pool.length;
     }
-    assert.deepEqual(report.pool, ['EACCES', 'EPERM'], `${name}, pool`);
-    shut += report.pool.length;
-  }
-  const devices = Object.keys(DEVICES).length;
-  tellProof(
-    context,
-    `sandbox: ${String(attempts.length)} ways out tried from 3 kinds of threads of ` +
-      `${String(devices)} devices, all ${String(shut)} attempts shut`,
-  );
-});
+    const devices = Object.keys(DEVICES).length;
+    tellProof(
+      context,
+      `sandbox: ${String(attempts.length)} ways out tried from 3 kinds of threads of ` +
+        `${String(devices)} devices, all ${String(shut)} attempts shut`,
+    );
+  },
+);
 
-test('each of these ways is open without the sandbox, or fails for another reason', { skip }, async () => {
-  const attempts = sandboxAttempts(targets);
-  const report = await breakOut(['blk', join(folder, 'disk.img'), '--sandbox', 'none']);
-  const same = attempts.filter(({ shut }, i) => {
-    return report.main[i] === shut || report.worker[i] === shut;
-  });
-  // Without rights there are fewer ways to begin with.
-  if (isRoot) assert.deepEqual(same.map(({ name }) => name), []);
-  else assert.ok(same.length < attempts.length / 2);
-  assert.deepEqual(report.pool, ['ok', 'ok']);
-});
+test(
+  'each of these ways is open without the sandbox, or fails for another reason',
+  { skip },
+  async () => {
+    const attempts = sandboxAttempts(targets);
+    const report = await breakOut(['blk', join(folder, 'disk.img'), '--sandbox', 'none']);
+    const same = attempts.filter(({ shut }, i) => {
+      return report.main[i] === shut || report.worker[i] === shut;
+    });
+    // Without rights there are fewer ways to begin with.
+    if (isRoot)
+      assert.deepEqual(
+        same.map(({ name }) => name),
+        [],
+      );
+    else assert.ok(same.length < attempts.length / 2);
+    assert.deepEqual(report.pool, ['ok', 'ok']);
+  },
+);
 
 test('a way out ends the program, where that is asked for', { skip }, async () => {
   const program = new RunningProgram(

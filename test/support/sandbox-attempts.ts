@@ -58,8 +58,21 @@ const [O_RDONLY, O_WRONLY, O_CREAT] = [0, 1, 0o100];
 const NO_SIGNAL = 0;
 const MODE = 0o600;
 
+/** The root folder by another name. */
+const ROOT_LINK = ['', 'proc', 'self', 'root'].join('/');
+const numbers = linuxSyscalls(process.arch === 'arm64' ? 'arm64' : 'x64');
+
 /** All of them; each may be made again and again. */
 export function sandboxAttempts({ folder, pid }: Targets): Attempt[] {
+  return [
+    ...fileAttempts(folder, pid),
+    ...processAttempts(pid),
+    ...socketAttempts(),
+    ...kernelAttempts(),
+  ];
+}
+
+function fileAttempts(folder: string, pid: number): Attempt[] {
   const there = join(folder, 'there');
   const fresh = (): string => join(folder, `new-${String(process.hrtime.bigint())}`);
   // In a sandbox none can be made: then it is the one that is there.
@@ -67,34 +80,9 @@ export function sandboxAttempts({ folder, pid }: Targets): Attempt[] {
     const name = fresh();
     return byPath.link(there, name) === 0 ? name : there;
   };
-  const numbers = linuxSyscalls(process.arch === 'arm64' ? 'arm64' : 'x64');
-  const bare = (name: SyscallName, ...args: readonly number[]): Attempt => ({
-    name: `${name}(${args.join(', ')})`,
-    shut: 'EPERM',
-    run: () => {
-      const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = args;
-      return outcome(call(numbers[name], a, b, c, d, e, f));
-    },
-  });
-  const open = (path: string, flags: number): Attempt => ({
-    name: `open(${path}, ${String(flags)})`,
-    shut: 'EACCES',
-    run: () => outcome(byPath.open(path, flags, 'int', MODE) as number),
-  });
-  const path = (name: keyof typeof byPath, args: () => readonly unknown[]): Attempt => ({
-    name: `${name}()`,
-    shut: 'EACCES',
-    run: () => outcome(byPath[name](...args()) as number),
-  });
-  const attribute = (name: keyof typeof byPath, args: () => readonly unknown[]): Attempt => ({
-    ...path(name, args),
-    shut: 'EPERM',
-    openFor: 'folder',
-  });
   return [
-    // Files
     open('/etc/passwd', O_RDONLY),
-    open('/proc/self/root/etc/passwd', O_RDONLY),
+    open(`${ROOT_LINK}/etc/passwd`, O_RDONLY),
     open(`/proc/${String(pid)}/environ`, O_RDONLY),
     open('/', O_RDONLY),
     open(there, O_RDONLY),
@@ -110,7 +98,11 @@ export function sandboxAttempts({ folder, pid }: Targets): Attempt[] {
     attribute('chown', () => [there, 0, 0]),
     attribute('setxattr', () => [there, 'user.x', 'y', 1, 0]),
     { ...path('mkfifo', () => [fresh(), MODE]), shut: 'EPERM', openFor: 'folder' },
-    // Programs and processes
+  ];
+}
+
+function processAttempts(pid: number): Attempt[] {
+  return [
     bare('execve'),
     bare('execveat', -1),
     { name: 'fork() and exec()', shut: 'EPERM', run: startProgram },
@@ -122,7 +114,11 @@ export function sandboxAttempts({ folder, pid }: Targets): Attempt[] {
     bare('tgkill', pid, pid, NO_SIGNAL),
     bare('tkill', pid, NO_SIGNAL),
     bare('prlimit64', pid, 0),
-    // Sockets
+  ];
+}
+
+function socketAttempts(): Attempt[] {
+  return [
     bare('socket', 2, 1), // AF_INET
     bare('socket', 10, 1), // AF_INET6
     bare('socket', 2, 3, 1), // ICMP
@@ -133,7 +129,11 @@ export function sandboxAttempts({ folder, pid }: Targets): Attempt[] {
     { ...bare('connect', -1), openFor: 'connections' },
     bare('socketpair', 1, 2),
     bare('listen', -1),
-    // The kernel
+  ];
+}
+
+function kernelAttempts(): Attempt[] {
+  return [
     bare('io_uring_setup', 1),
     bare('mount'),
     bare('umount2'),
@@ -163,6 +163,38 @@ export function sandboxAttempts({ folder, pid }: Targets): Attempt[] {
   ];
 }
 
+/** A system call without the C library; arguments that are left out are 0. */
+function bare(name: SyscallName, ...args: readonly number[]): Attempt {
+  return {
+    name: `${name}(${args.join(', ')})`,
+    shut: 'EPERM',
+    run: () => {
+      const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = args;
+      return outcome(call(numbers[name], a, b, c, d, e, f));
+    },
+  };
+}
+
+function open(file: string, flags: number): Attempt {
+  return {
+    name: `open(${file}, ${String(flags)})`,
+    shut: 'EACCES',
+    run: () => outcome(byPath.open(file, flags, 'int', MODE) as number),
+  };
+}
+
+function path(name: keyof typeof byPath, args: () => readonly unknown[]): Attempt {
+  return {
+    name: `${name}()`,
+    shut: 'EACCES',
+    run: () => outcome(byPath[name](...args()) as number),
+  };
+}
+
+function attribute(name: keyof typeof byPath, args: () => readonly unknown[]): Attempt {
+  return { ...path(name, args), shut: 'EPERM', openFor: 'folder' };
+}
+
 /** Makes each attempt in this thread; how each ended. */
 export function tryAll(targets: Targets): string[] {
   return sandboxAttempts(targets).map(({ run }) => run());
@@ -183,7 +215,6 @@ function startProgram(): string {
 
 /** Reads a file and makes a socket in a thread of libuv's pool; how each ended. */
 export async function tryInPool(): Promise<string[]> {
-  const number = linuxSyscalls(process.arch === 'arm64' ? 'arm64' : 'x64').socket;
   const opened = await readFile('/etc/passwd').then(
     () => 'ok',
     (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error),
@@ -193,8 +224,8 @@ export async function tryInPool(): Promise<string[]> {
       if (error === null) resolve(value);
       else reject(error);
     };
-    const { async } = call as unknown as { async: (...args: readonly unknown[]) => void };
-    async(number, 2, 1, 0, 0, 0, 0, done);
+    const asynchronous = call as unknown as { async(...args: unknown[]): void };
+    asynchronous.async(numbers.socket, 2, 1, 0, 0, 0, 0, done);
   });
   return [opened, socket < 0 ? 'EPERM' : 'ok']; // errno stays in the other thread
 }

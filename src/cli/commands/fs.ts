@@ -26,7 +26,12 @@ import type { WithoutMeaning } from '../virtiofsd.ts';
 
 /** What the command line says, by commander's names. */
 export interface FsCommandOptions
-  extends FsChoices, Omit<WithoutMeaning, keyof SandboxOptions>, SocketOptions, SandboxOptions, LogOptions {}
+  extends
+    FsChoices,
+    Omit<WithoutMeaning, keyof SandboxOptions>,
+    SocketOptions,
+    SandboxOptions,
+    LogOptions {}
 
 const HELP = 'vhost-user fs --help';
 

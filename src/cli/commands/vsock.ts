@@ -25,7 +25,8 @@ import { bufferSize, parseVm } from '../vsock-vms.ts';
 import type { VsockVm } from '../vsock-vms.ts';
 
 /** What the command line says, by commander's names. */
-export interface VsockCommandOptions extends VsockChoices, SocketOptions, SandboxOptions, LogOptions {
+export interface VsockCommandOptions
+  extends VsockChoices, SocketOptions, SandboxOptions, LogOptions {
   readonly socket?: string;
   readonly vm?: readonly VsockVm[];
   readonly config?: string;

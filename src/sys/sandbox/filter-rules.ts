@@ -72,7 +72,10 @@ export function lastingRules(needs: SandboxNeeds, pid: number): SyscallRule[] {
       ],
     },
     // A thread may have a umask of its own, which a shared folder needs.
-    { call: 'unshare', verdict: [{ arg: 0, mask: A.CLONE_NEW_ALL | A.CLONE_NEWTIME, isOneOf: [0] }] },
+    {
+      call: 'unshare',
+      verdict: [{ arg: 0, mask: A.CLONE_NEW_ALL | A.CLONE_NEWTIME, isOneOf: [0] }],
+    },
     // Signals to this process: its own end, and the C library's abort().
     { call: 'kill', verdict: ownProcess },
     { call: 'tgkill', verdict: ownProcess },

@@ -39,5 +39,5 @@ export function enterSandbox(plan: SandboxPlan): Sandbox {
 
 function enter(plan: SandboxPlan): Sandbox {
   if (host().os === 'linux') return enterLinux(plan);
-  return { parts: [], missing: ['there is none for this host'], seal: () => undefined };
+  return { parts: [], missing: [`on ${host().os} yet`], seal: () => undefined };
 }

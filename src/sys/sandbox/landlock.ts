@@ -68,11 +68,7 @@ export function landlockVersion(): number | string {
  *
  * @throws SystemError when the kernel refuses a rule
  */
-export function makeRuleset(
-  version: number,
-  needs: SandboxNeeds,
-  runs: readonly string[],
-): number {
+export function makeRuleset(version: number, needs: SandboxNeeds, runs: readonly string[]): number {
   const handled = handledRights(version, needs);
   const attr = new NativeBlock(LANDLOCK_RULESET_ATTR.SIZE);
   attr.view.setUint32(LANDLOCK_RULESET_ATTR.handledAccessFs, handled.files, true);

@@ -42,7 +42,8 @@ export function loadedFiles(): { readonly files: string[]; readonly loader: stri
   for (const line of readFileSync('/proc/self/maps', 'latin1').split('\n')) {
     // address permissions offset device inode path
     const at = line.indexOf('/');
-    if (at > 0 && !line.endsWith(' (deleted)')) files.add(Buffer.from(line.slice(at), 'latin1').toString());
+    if (at > 0 && !line.endsWith(' (deleted)'))
+      files.add(Buffer.from(line.slice(at), 'latin1').toString());
   }
   const loader = [...files].filter((path) => /\/(ld-|ld\.)[^/]*$/.test(path));
   return { files: [...files], loader };
