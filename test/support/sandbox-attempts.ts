@@ -31,7 +31,7 @@ export interface Attempt {
   /** Whether it is shut for a device with a shared folder, or with connections, as well. */
   readonly openFor?: 'folder' | 'connections';
   /** `ok`, or the name of an errno. */
-  run(): string;
+  readonly run: () => string;
 }
 
 const libc = koffi.load(null);
