@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { realpathSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -110,6 +110,9 @@ function tcpListener(host: string | undefined, port: number): SandboxNeeds {
 
 /** A file that is read again when the program is in its sandbox, such as its configuration. */
 export function fileNeeds(path: string): SandboxNeeds {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
+    return needs({ hasReadOnce: true });
+  }
   return needs({ paths: [{ path: resolve(path), access: 'read' }] });
 }
 

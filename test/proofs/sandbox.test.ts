@@ -6,12 +6,13 @@
  * @module
  */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { RunningProgram } from '../support/program.ts';
+import { PROGRAM_FILE, RunningProgram } from '../support/program.ts';
 import { tellProof } from '../support/proof.ts';
 import { sandboxAttempts } from '../support/sandbox-attempts.ts';
 import type { Targets } from '../support/sandbox-attempts.ts';
@@ -135,3 +136,23 @@ test('a way out ends the program, where that is asked for', { skip }, async () =
   const { code, signal } = await program.ended;
   assert.deepEqual([code, signal], [null, 'SIGSYS']);
 });
+
+test(
+  'a configuration that comes by a pipe is served, in as much of it as there can be',
+  { skip },
+  async () => {
+    const socket = join(folder, 'run', 'pipe.sock');
+    const config = `devices: [{ type: rng, socket-path: ${socket} }]`;
+    const command = `printf '%s' '${config}' | exec ${process.execPath} ${PROGRAM_FILE} run /dev/stdin`;
+    const shell = spawn('sh', ['-c', command], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      detached: true,
+    });
+    let log = '';
+    for await (const text of shell.stderr.setEncoding('utf8')) {
+      log += String(text);
+      if (log.includes('"event":"sandbox"')) process.kill(-(shell.pid ?? 0), 'SIGTERM');
+    }
+    assert.match(log, /"msg":"sandbox: Landlock \d+ of new threads, seccomp"/);
+  },
+);

@@ -105,6 +105,7 @@ export function makeRuleset(version: number, needs: SandboxNeeds, runs: readonly
 /** Where new pseudo terminals come from. */
 const MULTIPLEXER = '/dev/ptmx';
 const DNS_PORT = 53;
+const EBADFD = 77; // asm-generic/errno.h; Node has no name for it
 
 /** What a ruleset of a version governs, and how many bytes of its structure that version knows. */
 export function handledRights(
@@ -162,5 +163,8 @@ function addPort(rulesetFd: number, port: number, rights: number): void {
 function addRule(rulesetFd: number, kind: number, attr: NativeBlock, what: string): void {
   const result = linuxCall('landlock_add_rule', rulesetFd, kind, attr.address, 0);
   attr.free();
-  if (result < 0) throw new SystemError(`landlock_add_rule(${what})`, -result);
+  // Pipes and sockets are in no folder, so no rule is about them and none shuts them.
+  if (result < 0 && result !== -EBADFD) {
+    throw new SystemError(`landlock_add_rule(${what})`, -result);
+  }
 }

@@ -35,8 +35,12 @@ export function enterLinux(plan: SandboxPlan): Sandbox {
     return { parts, missing: ['no_new_privs: this kernel has none'], seal: () => undefined };
   }
   const landlock = enterLandlock(plan);
-  if (typeof landlock === 'number') parts.push(`Landlock ${String(landlock)}`);
-  else missing.push(`Landlock: ${landlock}`);
+  if (typeof landlock === 'number') {
+    const extent = plan.needs.hasReadOnce ? ' of new threads' : '';
+    parts.push(`Landlock ${String(landlock)}${extent}`);
+  } else {
+    missing.push(`Landlock: ${landlock}`);
+  }
   const { onRefusal, needs } = plan;
   if (onRefusal === 'none') {
     missing.push('seccomp: it is not wanted');
@@ -72,6 +76,8 @@ function enterLandlock(plan: SandboxPlan): number | string {
   const result = restrictSelf(ruleset);
   closeFd(ruleset);
   if (result < 0) return `this process may not use it (${errnoName(-result)})`;
+  // Node's own threads go without it then.
+  if (needs.hasReadOnce) return version;
   executeAgain(needs.fds);
 }
 

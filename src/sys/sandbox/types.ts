@@ -42,6 +42,8 @@ export interface SandboxNeeds {
   readonly ownsFiles: boolean;
   /** Inherited fds that are to be used. */
   readonly fds: readonly number[];
+  /** Something was read that cannot be read again, such as a pipe: there is no second start. */
+  readonly hasReadOnce: boolean;
 }
 
 /** Nothing. */
@@ -54,6 +56,7 @@ export const NO_NEEDS: SandboxNeeds = {
   usesVsock: false,
   ownsFiles: false,
   fds: [],
+  hasReadOnce: false,
 };
 
 /** What devices need that share a process. */
@@ -70,6 +73,7 @@ export function mergeNeeds(all: readonly SandboxNeeds[]): SandboxNeeds {
     usesVsock: some(({ usesVsock }) => usesVsock),
     ownsFiles: some(({ ownsFiles }) => ownsFiles),
     fds: all.flatMap(({ fds }) => fds),
+    hasReadOnce: some(({ hasReadOnce }) => hasReadOnce),
   };
 }
 
