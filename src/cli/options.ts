@@ -162,7 +162,7 @@ export function addSandboxOptions(command: Command, names: readonly string[] = [
       new Option(
         '--sandbox <MODE>',
         'give up all rights that are not needed: as far as this host can (auto), or fail ' +
-          'without (required), or keep them (none) (default: auto)',
+          'without (required), or keep them (none); fs, vsock and run do by default',
       ).choices([...SANDBOX_MODES, ...names]),
     )
     .addOption(

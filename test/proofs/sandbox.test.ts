@@ -58,7 +58,8 @@ const DEVICES: Readonly<Record<string, () => Device>> = {
 async function breakOut(args: readonly string[]): Promise<BreakerReport> {
   sockets++;
   const socket = ['--socket-path', join(folder, 'run', `${String(sockets)}.sock`)];
-  const program = new RunningProgram([...args, ...socket], {
+  const mode = args.includes('none') ? [] : ['--sandbox', 'auto'];
+  const program = new RunningProgram([...args, ...mode, ...socket], {
     file: BREAKER,
     env: { VHU_BREAKER_TARGETS: JSON.stringify(targets) },
   });
@@ -143,7 +144,7 @@ test(
   async () => {
     const socket = join(folder, 'run', 'pipe.sock');
     const config = `devices: [{ type: rng, socket-path: ${socket} }]`;
-    const command = `printf '%s' '${config}' | exec ${process.execPath} ${PROGRAM_FILE} run /dev/stdin`;
+    const command = `printf '%s' '${config}' | exec ${process.execPath} ${PROGRAM_FILE} run /dev/stdin --sandbox auto`;
     const shell = spawn('sh', ['-c', command], {
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,
