@@ -144,7 +144,8 @@ test(
   async () => {
     const socket = join(folder, 'run', 'pipe.sock');
     const config = `devices: [{ type: rng, socket-path: ${socket} }]`;
-    const command = `printf '%s' '${config}' | exec ${process.execPath} ${PROGRAM_FILE} run /dev/stdin --sandbox auto`;
+    const serve = `exec ${process.execPath} ${PROGRAM_FILE} run /dev/stdin --sandbox auto`;
+    const command = `printf '%s' '${config}' | ${serve}`;
     const shell = spawn('sh', ['-c', command], {
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,
