@@ -109,3 +109,15 @@ export const BSD_KQUEUE = {
   EV_ERROR: 0x4000,
   EV_EOF: 0x8000,
 } as const;
+
+/** sys/errno.h: names that Node does not know, with the same number on all of them. */
+export const BSD_ERRNO: Readonly<Record<string, number>> = {
+  ENOTBLK: 15,
+  ESOCKTNOSUPPORT: 44,
+  EPFNOSUPPORT: 46,
+  ESHUTDOWN: 58,
+  ETOOMANYREFS: 59,
+  EHOSTDOWN: 64,
+  EUSERS: 68,
+  EREMOTE: 71,
+};

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { BSD_ERRNO } from './bsd.ts';
 import type { FileAbi } from './file-types.ts';
 
 /** The same on both architectures. */
@@ -42,7 +43,15 @@ export const DARWIN_FILES: FileAbi = {
   RENAME_EXCHANGE: 2, // RENAME_SWAP
   symlinkErrno: 'ELOOP',
   mknodMakesFiles: false,
-  extraErrno: { EFTYPE: 79, ENOATTR: 93, EQFULL: 106 },
+  extraErrno: {
+    ...BSD_ERRNO,
+    EFTYPE: 79,
+    ENOATTR: 93,
+    ENOTRECOVERABLE: 104,
+    EOWNERDEAD: 105,
+    EQFULL: 106,
+    ENOTCAPABLE: 107,
+  },
   F_PREALLOCATE: 42,
   _PC_CASE_SENSITIVE: 11,
   stat: {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { BSD_ERRNO } from './bsd.ts';
 import type { FileAbi } from './file-types.ts';
 
 /** The same on both architectures. */
@@ -41,7 +42,16 @@ export const FREEBSD_FILES: FileAbi = {
   RLIMIT_NOFILE: 8,
   symlinkErrno: 'EMLINK',
   mknodMakesFiles: false,
-  extraErrno: { EFTYPE: 79, ENOATTR: 87, ECAPMODE: 94, ENOTCAPABLE: 93, EINTEGRITY: 97 },
+  extraErrno: {
+    ...BSD_ERRNO,
+    EFTYPE: 79,
+    ENOATTR: 87,
+    ENOTCAPABLE: 93,
+    ECAPMODE: 94,
+    ENOTRECOVERABLE: 95,
+    EOWNERDEAD: 96,
+    EINTEGRITY: 97,
+  },
   stat: {
     SIZE: 224,
     dev: { offset: 0, bytes: 8 },

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BSD_ERRNO } from './bsd.ts';
 import type { FileAbi } from './file-types.ts';
 
 /** The same on both architectures. */
@@ -37,7 +38,15 @@ export const OPENBSD_FILES: FileAbi = {
   RLIMIT_NOFILE: 8,
   symlinkErrno: 'ELOOP',
   mknodMakesFiles: false,
-  extraErrno: { EFTYPE: 79, ENOATTR: 83 },
+  extraErrno: {
+    ...BSD_ERRNO,
+    EFTYPE: 79,
+    ENOATTR: 83,
+    EMEDIUMTYPE: 86,
+    ENOTRECOVERABLE: 93,
+    EOWNERDEAD: 94,
+    ENOMEDIUM: 85,
+  },
   stat: {
     SIZE: 128,
     mode: { offset: 0, bytes: 4 },

@@ -115,9 +115,10 @@ export const getdents64: NumberFunction | null = either(
   'int64_t getdents64(int fd, uintptr_t buf, size_t bytes)',
   calls?.SYS_getdents64,
 );
-/** OpenBSD. (musl has one too, which is the former.) */
+/** OpenBSD; FreeBSD, where the result is an `ssize_t`. (musl has one too, which is the former.) */
 export const getdents: NumberFunction | null = find(
-  'int getdents(int fd, uintptr_t buf, size_t bytes)',
+  `${abi.files.dirent.namlen?.bytes === 2 ? 'int64_t' : 'int'} ` +
+    'getdents(int fd, uintptr_t buf, size_t bytes)',
 );
 /** FreeBSD, and macOS under a name of its own. */
 export const getdirentries: NumberFunction | null = firstOf(
@@ -142,17 +143,20 @@ export const flistxattr: NumberFunction | null = find(
 export const fremovexattr: NumberFunction | null = find(
   `int fremovexattr(int fd, uintptr_t name${darwinXattr ? ', int options' : ''})`,
 );
-// By path: Linux only, for fds that are no more than places.
-export const getxattr: NumberFunction | null = find(
+/** By path: Linux only, for fds that are no more than places. macOS's take two arguments more. */
+function linuxOnly(prototype: string): NumberFunction | null {
+  return abi.files.xattr?.kind === 'linux' ? find(prototype) : null;
+}
+export const getxattr: NumberFunction | null = linuxOnly(
   'int64_t getxattr(uintptr_t path, uintptr_t name, uintptr_t value, size_t bytes)',
 );
-export const setxattr: NumberFunction | null = find(
+export const setxattr: NumberFunction | null = linuxOnly(
   'int setxattr(uintptr_t path, uintptr_t name, uintptr_t value, size_t bytes, int flags)',
 );
-export const listxattr: NumberFunction | null = find(
+export const listxattr: NumberFunction | null = linuxOnly(
   'int64_t listxattr(uintptr_t path, uintptr_t list, size_t bytes)',
 );
-export const removexattr: NumberFunction | null = find(
+export const removexattr: NumberFunction | null = linuxOnly(
   'int removexattr(uintptr_t path, uintptr_t name)',
 );
 export const extattrGetFd: NumberFunction | null = find(
@@ -174,7 +178,12 @@ export const capget: NumberFunction | null = find('int capget(uintptr_t head, ui
 export const capset: NumberFunction | null = find('int capset(uintptr_t head, uintptr_t data)');
 export const geteuid: NumberFunction = need('uint32_t geteuid()');
 export const getegid: NumberFunction = need('uint32_t getegid()');
-export const umask: NumberFunction = need('uint32_t umask(uint32_t mask)');
+/** `mode_t` has 16 bits on macOS and FreeBSD, and what is above them in a result is undefined. */
+export const umask: NumberFunction = need(
+  abi.files.stat.mode.bytes === 2
+    ? 'uint16_t umask(uint32_t mask)'
+    : 'uint32_t umask(uint32_t mask)',
+);
 export const unshare: NumberFunction | null = find('int unshare(int flags)');
 export const getrlimit: NumberFunction = need('int getrlimit(int resource, uintptr_t limit)');
 export const setrlimit: NumberFunction = need('int setrlimit(int resource, uintptr_t limit)');

@@ -8,6 +8,7 @@
  * @module
  */
 import koffi from 'koffi';
+import { abi } from './host.ts';
 
 const libc = koffi.load(null);
 
@@ -158,10 +159,14 @@ export const shmOpen: ((type: string, ...args: (number | string)[]) => number) |
   find('int shm_unlink(const char *name)') === null
     ? null
     : variadic('int shm_open(const char *name, int flags, ...)');
-/** shm_open with SHM_ANON, which is an address and no string. */
-export const shmOpenAddress: NumberFunction | null = find(
-  'int shm_open(uintptr_t name, int flags, uint16_t mode)',
-);
+/**
+ * shm_open with SHM_ANON, which is an address and no string. Declared only where there is such a
+ * thing: on macOS the function is variadic.
+ */
+export const shmOpenAddress: NumberFunction | null =
+  abi.optional.SHM_ANON === undefined
+    ? null
+    : find('int shm_open(uintptr_t name, int flags, uint16_t mode)');
 export const shmUnlink: NumberFunction | null = find('int shm_unlink(const char *name)');
 export const shmMkstemp: NumberFunction | null = find('int shm_mkstemp(uintptr_t template)');
 
@@ -170,7 +175,10 @@ export const mmap: NumberFunction = need(
 );
 export const munmap: NumberFunction = need('int munmap(uintptr_t addr, size_t length)');
 
-export const poll: NumberFunction = need('int poll(uintptr_t fds, unsigned long n, int timeoutMs)');
+/** `nfds_t` is a long on Linux, and an int where there is kqueue. */
+export const poll: NumberFunction = need(
+  `int poll(uintptr_t fds, unsigned ${abi.kqueue === null ? 'long' : 'int'} n, int timeoutMs)`,
+);
 export const epollCreate1: NumberFunction | null = find('int epoll_create1(int flags)');
 export const epollCtl: NumberFunction | null = find(
   'int epoll_ctl(int epfd, int op, int fd, uintptr_t event)',
@@ -186,10 +194,13 @@ export const kevent: NumberFunction | null = find(
 
 /**
  * syscall(2) with six arguments, for io_uring, which has no function of its own in the C library.
+ * Of Linux only: its calling conventions pass the arguments of a variadic function like any others,
+ * while that of Apple's arm64 does not, and macOS takes and returns an int.
  */
-export const syscall6: NumberFunction | null = find(
-  'long syscall(long number, long a, long b, long c, long d, long e, long f)',
-);
+export const syscall6: NumberFunction | null =
+  abi.uring === null
+    ? null
+    : find('long syscall(long number, long a, long b, long c, long d, long e, long f)');
 
 export const posixOpenpt: NumberFunction = need('int posix_openpt(int flags)');
 export const grantpt: NumberFunction = need('int grantpt(int fd)');

@@ -1,0 +1,68 @@
+/**
+ * A C compiler that has the headers of other systems with it: `zig cc`, from the package `ziglang`
+ * of Python's registry. It is installed into the cache of the peers, without root, where there is
+ * pip.
+ *
+ * @module
+ */
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { runCommand } from '../runner/command.ts';
+import { peerCache } from './setup.ts';
+
+/** The version whose headers the tables are compared with. */
+export const ZIG_VERSION = '0.17.1';
+
+const INSTALL_LIMIT_MS = 600_000;
+
+/** The compiler, or why there is none. */
+export interface ZigSearch {
+  /** The path of the program. */
+  readonly zig?: string;
+  /** A phrase for people, with what to do. */
+  readonly missing?: string;
+}
+
+function folder(): string {
+  return join(peerCache(), `zig-${ZIG_VERSION}`);
+}
+
+/** Where Zig keeps what it has built; it looks into it by what was compiled. */
+export function zigCache(): string {
+  return join(peerCache(), 'zig-cache');
+}
+
+/** Looks for the compiler, and changes nothing. */
+export function findZig(): ZigSearch {
+  const zig = join(folder(), 'ziglang', 'zig');
+  if (existsSync(zig)) return { zig };
+  const how = `pip install --no-deps --target ${folder()} ziglang==${ZIG_VERSION}`;
+  return { missing: `missing: the compiler zig ${ZIG_VERSION}; get it by ${how}` };
+}
+
+/** The compiler, after installing it by pip unless VHOST_USER_TEST_INSTALL=0. */
+export async function ensureZig(
+  progress: (line: string) => void = (line) => void process.stderr.write(`${line}\n`),
+): Promise<ZigSearch> {
+  const before = findZig();
+  if (before.zig !== undefined || process.env.VHOST_USER_TEST_INSTALL === '0') return before;
+  progress(`setup: the compiler zig ${ZIG_VERSION} by pip`);
+  mkdirSync(peerCache(), { recursive: true });
+  const work = mkdtempSync(join(peerCache(), 'zig.'));
+  try {
+    const pip = ['python3', '-m', 'pip', 'install', '--quiet', '--no-deps', '--target', work];
+    const command = [...pip, '--only-binary', ':all:', `ziglang==${ZIG_VERSION}`];
+    const { code, output, end } = await runCommand(command, { limitMs: INSTALL_LIMIT_MS });
+    if (code !== 0)
+      return { missing: `${before.missing ?? ''} (pip: ${end}: ${lastLine(output)})` };
+    // Somebody else may have been faster: both are the same.
+    if (!existsSync(folder())) renameSync(work, folder());
+    return findZig();
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+function lastLine(text: string): string {
+  return text.trim().split('\n').at(-1) ?? '';
+}

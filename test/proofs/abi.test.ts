@@ -1,0 +1,192 @@
+/**
+ * The tables of all hosts, the numbers of `src/sys`, and the prototypes by which C is called,
+ * against the headers of each system and architecture. Nothing of them is run: probes are compiled,
+ * and the object files are read.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { constants } from 'node:os';
+import { describe, it } from 'node:test';
+import { LINUX_ERRNO, SUPPORTED_HOSTS } from '../../src/abi/index.ts';
+import { ensureZig } from '../peers/zig.ts';
+import { tellProof } from '../support/proof.ts';
+import { checkCalls, checkErrno, checkErrnoNames, checkNumbers, checkTable } from './abi/check.ts';
+import { emptyOutcome, learn } from './abi/check.ts';
+import type { Known, Outcome } from './abi/check.ts';
+import { Compiler } from './abi/compiler.ts';
+import type { Alternatives, Prototype } from './abi/prototypes.ts';
+import { altered, rowsOf } from './abi/rows.ts';
+import type { Value } from './abi/rows.ts';
+import { sysNumbers } from './abi/sys-numbers.ts';
+import { askedNumbers, whyOurOwn } from './abi/sys-questions.ts';
+import { TARGETS, tableOf } from './abi/targets.ts';
+import type { Target } from './abi/targets.ts';
+
+const AT_A_TIME = 2;
+
+const { zig, missing } = await ensureZig();
+const skip = zig === undefined && (missing ?? 'there is no compiler');
+const known = zig === undefined ? [] : await learnAll(new Compiler(zig));
+const numbers = sysNumbers();
+const runtime = new Set(Object.keys(constants.errno));
+
+async function learnAll(compiler: Compiler): Promise<Known[]> {
+  const found = new Map<Target, Known>();
+  const waiting = [...TARGETS];
+  const lane = async (): Promise<void> => {
+    for (let target = waiting.shift(); target !== undefined; target = waiting.shift()) {
+      found.set(target, await learn(compiler, target));
+    }
+  };
+  await Promise.all(Array.from({ length: AT_A_TIME }, lane));
+  return TARGETS.map((target) => found.get(target)).filter((each) => each !== undefined);
+}
+
+function expectNone({ faults }: Outcome): void {
+  assert.equal(faults.length, 0, `${faults.length} differences:\n${faults.join('\n')}`);
+}
+
+/** All that is compared on one target. */
+function compare(each: Known): Outcome[] {
+  const outcomes = [
+    checkTable(each, tableOf(each.target)),
+    checkNumbers(each, numbers),
+    checkCalls(each),
+    checkErrnoNames(each, runtime),
+  ];
+  if (each.target.os === 'linux') outcomes.push(checkErrno(each, LINUX_ERRNO));
+  return outcomes;
+}
+
+/** The calls with one of them replaced. */
+function withCall(each: Known, name: string, change: (p: Prototype) => Prototype): Alternatives[] {
+  let changed = 0;
+  const calls = each.calls.map((alternatives) =>
+    alternatives.map((prototype) => {
+      if (prototype.name !== name) return prototype;
+      changed++;
+      return change(prototype);
+    }),
+  );
+  assert.ok(changed > 0, `${each.target.name}: ${name} is called`);
+  return calls;
+}
+
+function expectCaught(each: Known, { faults }: Outcome, what: string): void {
+  assert.ok(faults.length > 0, `${each.target.name}: ${what} is not noticed`);
+}
+
+describe('the tables and prototypes of all hosts', { skip }, () => {
+  for (const each of known) {
+    it(`agree with the headers of ${each.target.name}`, () => {
+      for (const outcome of compare(each)) expectNone(outcome);
+    });
+  }
+
+  it('are checked for every host that there is a table for', () => {
+    const hosts = new Set(known.map(({ target }) => `${target.os}-${target.arch}`));
+    assert.deepEqual([...hosts].sort(), SUPPORTED_HOSTS.map((h) => `${h.os}-${h.arch}`).sort());
+  });
+
+  it('know of every number of src/sys what it is', () => {
+    const asked = askedNumbers();
+    const unknown = numbers.filter(({ name }) => !asked.has(name) && whyOurOwn(name) === undefined);
+    assert.deepEqual(unknown, [], 'numbers with neither a probe nor a reason');
+    const names = new Set(numbers.map(({ name }) => name));
+    const gone = [...asked].filter((name) => !names.has(name));
+    assert.deepEqual(gone, [], 'probes of numbers that are no more');
+  });
+
+  it('are counted', (context) => {
+    const total = emptyOutcome();
+    for (const outcome of known.flatMap(compare)) {
+      expectNone(outcome);
+      total.rows += outcome.rows;
+      total.facts += outcome.facts;
+    }
+    assert.ok(total.rows > 400 * known.length, `${total.rows} rows`);
+    const own = numbers.filter(({ name }) => whyOurOwn(name) !== undefined).length;
+    tellProof(
+      context,
+      `ABI: ${total.rows} rows on ${known.length} targets against their headers, ` +
+        `${total.facts} against public sources; ${own} numbers of src/sys are our own`,
+    );
+  });
+});
+
+describe('a mistake in a table is noticed', { skip }, () => {
+  for (const each of known) {
+    const { target } = each;
+    const table = tableOf(target);
+
+    it(`${target.name}: any row that is altered`, () => {
+      for (const { path, value } of rowsOf(table)) {
+        if (value === undefined) continue;
+        const wrong = altered(table, path, (before: Value) =>
+          typeof before === 'number' ? before + 1 : typeof before === 'boolean' ? !before : 'wrong',
+        );
+        expectCaught(each, checkTable(each, wrong), path);
+      }
+    });
+
+    it(`${target.name}: two fields that are swapped`, () => {
+      for (const [structure, one, other] of [
+        ['msghdr', 'iov', 'control'],
+        ['files.stat', 'size', 'blocks'],
+        ['files.flock', 'start', 'len'],
+      ] as const) {
+        const at = (field: string): string => `${structure}.${field}.offset`;
+        const offsets = new Map(rowsOf(table).map(({ path, value }) => [path, value]));
+        const half = altered(table, at(one), () => offsets.get(at(other)));
+        const { faults } = checkTable(
+          each,
+          altered(half, at(other), () => offsets.get(at(one))),
+        );
+        assert.equal(faults.length, 2, `${target.name}: ${faults.join('; ')}`);
+        assert.ok(faults[0]?.includes(structure) && faults[1]?.includes(structure));
+      }
+    });
+
+    it(`${target.name}: a wrong number of src/sys, or of Linux's errors`, () => {
+      for (const { name, value } of numbers.filter((number) => each.answers.has(number.name))) {
+        expectCaught(each, checkNumbers(each, [{ name, value: value + 1 }]), name);
+      }
+      if (target.os !== 'linux') return;
+      for (const [name, value] of Object.entries(LINUX_ERRNO)) {
+        expectCaught(each, checkErrno(each, { [name]: value + 1 }), name);
+      }
+    });
+
+    it(`${target.name}: a dropped "...", a wrong width, a wrong sign`, () => {
+      for (const name of ['fcntl', 'ioctl', 'openat']) {
+        const calls = withCall(each, name, (call) => ({ ...call, variadic: false }));
+        expectCaught(each, checkCalls(each, calls), `${name} without ...`);
+      }
+      const wide = { bytes: 8, signed: true, pointer: false };
+      const narrow = { bytes: 4, signed: false, pointer: false };
+      const changes: readonly [string, (call: Prototype) => Prototype][] = [
+        ['pread', (call) => ({ ...call, args: [...call.args.slice(0, 3), narrow] })],
+        ['read', (call) => ({ ...call, result: narrow })],
+        ['close', (call) => ({ ...call, result: wide })],
+        ['close', (call) => ({ ...call, result: narrow })],
+        ['bind', (call) => ({ ...call, args: [...call.args.slice(0, 2), wide] })],
+        ['mmap', (call) => ({ ...call, args: call.args.slice(0, 5) })],
+      ];
+      for (const [name, change] of changes) {
+        expectCaught(each, checkCalls(each, withCall(each, name, change)), name);
+      }
+    });
+  }
+
+  it('macOS: shm_open that is not variadic, and the functions of 32-bit inode numbers', () => {
+    for (const each of known.filter(({ target }) => target.os === 'darwin')) {
+      const fixed = withCall(each, 'shm_open', (call) => ({ ...call, variadic: false }));
+      expectCaught(each, checkCalls(each, fixed), 'shm_open without ...');
+      if (each.target.arch !== 'x64') continue;
+      const old = each.calls.map((names) => names.filter(({ name }) => !name.includes('$')));
+      const { faults } = checkCalls(each, old);
+      assert.match(faults.join('\n'), /we call fstatat, the header means fstatat\$INODE64/);
+    }
+  });
+});

@@ -1,0 +1,24 @@
+/**
+ * A program: prints, as JSON, every C function that the product asks koffi for on another host.
+ * Arguments: the host's `process.platform`, its `process.arch`, and `second` to find none of the
+ * names that are only tried first.
+ *
+ * @module
+ */
+import koffi from 'koffi';
+
+const [, , platform = '', arch = '', which = ''] = process.argv;
+Object.defineProperty(process, 'platform', { value: platform });
+Object.defineProperty(process, 'arch', { value: arch });
+
+const asked: unknown[] = [];
+const library = {
+  func: (name: string, result?: string, args?: readonly string[]): (() => number) => {
+    if (which === 'second' && /^__|\$/.test(name)) throw new Error('not here');
+    asked.push({ name, result, args });
+    return () => 0;
+  },
+};
+Object.assign(koffi, { load: () => library });
+await import('../../../src/sys/libc-files.ts');
+process.stdout.write(JSON.stringify(asked));

@@ -1,0 +1,224 @@
+/**
+ * What the headers are asked about each number that `src/sys` defines for itself, and which of
+ * those numbers are our own.
+ *
+ * @module
+ */
+import type { Probe } from './compiler.ts';
+import type { Target } from './targets.ts';
+
+type Where = 'all' | Target['os'];
+
+/** Of the header, in the order in which a structure or a group has them: `[where, prefix, names]`. */
+const GROUPS: readonly (readonly [Where, string, Readonly<Record<string, string>>])[] = [
+  [
+    'all',
+    'dir.ts DT.',
+    Object.fromEntries(
+      ['UNKNOWN', 'FIFO', 'CHR', 'DIR', 'BLK', 'REG', 'LNK', 'SOCK'].map((n) => [n, `DT_${n}`]),
+    ),
+  ],
+  ['linux', 'dir.ts DT.', { WHT: 'DT_WHT' }],
+  [
+    'linux',
+    'extent.ts FALLOC.',
+    Object.fromEntries(
+      [
+        'KEEP_SIZE',
+        'PUNCH_HOLE',
+        'COLLAPSE_RANGE',
+        'ZERO_RANGE',
+        'INSERT_RANGE',
+        'UNSHARE_RANGE',
+      ].map((n) => [n, `FALLOC_FL_${n}`]),
+    ),
+  ],
+  ['darwin', 'extent.ts ', { F_ALLOCATEALL: 'F_ALLOCATEALL', F_PEOFPOSMODE: 'F_PEOFPOSMODE' }],
+  ['darwin', 'identity.ts ', { DARWIN_OPEN_MAX: 'OPEN_MAX' }],
+  [
+    'linux',
+    'identity.ts ',
+    {
+      CLONE_FS: 'CLONE_FS',
+      CAPABILITY_VERSION_3: '_LINUX_CAPABILITY_VERSION_3',
+      CAP_DAC_OVERRIDE: '1 << CAP_DAC_OVERRIDE',
+      'CAPS.data': 'sizeof(struct __user_cap_header_struct)',
+      'CAPS.permitted': 'offsetof(struct __user_cap_data_struct, permitted)',
+      'CAPS.SIZE':
+        'sizeof(struct __user_cap_header_struct) + 2 * sizeof(struct __user_cap_data_struct)',
+    },
+  ],
+  ['linux', 'lock.ts LOCK_TYPE.', { READ: 'F_RDLCK', WRITE: 'F_WRLCK', NONE: 'F_UNLCK' }],
+  [
+    'all',
+    'lock.ts LOCK_OP.',
+    { SHARED: 'LOCK_SH', EXCLUSIVE: 'LOCK_EX', NO_WAIT: 'LOCK_NB', UNLOCK: 'LOCK_UN' },
+  ],
+  ['linux', 'notifier.ts ', { VALUE_BYTES: 'sizeof(eventfd_t)' }],
+  ['linux', 'poller-epoll.ts ', { READ_WRITE: 'EPOLLIN | EPOLLOUT' }],
+  ['all', 'poller-kqueue.ts ', { READABLE: 'POLLIN', WRITABLE: 'POLLOUT' }],
+  ['all', 'poller-kqueue.ts ', { TIMESPEC_BYTES: 'sizeof(struct timespec)' }],
+  ['all', 'poller-poll.ts ', { POLLFD_BYTES: 'sizeof(struct pollfd)' }],
+  ['all', 'poller-poll.ts ', { POLLIN_POLLOUT: 'POLLIN | POLLOUT' }],
+  ['all', 'poller.ts ', { READABLE: 'POLLIN', WRITABLE: 'POLLOUT' }],
+  ['all', 'watch-uv.ts ', { READABLE: 'POLLIN', WRITABLE: 'POLLOUT' }],
+  ['all', 'shm.ts ', { OWNER_ONLY: 'S_IRUSR | S_IWUSR' }],
+  ['all', 'file.ts ', { IOVEC_BYTES: 'sizeof(struct iovec)' }],
+  ['all', 'socket-io.ts ', { IOVEC_BYTES: 'sizeof(struct iovec)', IOVECS_MAX: 'IOV_MAX' }],
+  ['all', 'fd-passing.ts ', { FD_BYTES: 'sizeof(int)' }],
+  ['all', 'identity.ts ', { NO_ID: '(uid_t)-1' }],
+  ['all', 'stat.ts ', { MODE_MASK: 'S_IFMT | 07777' }],
+  ['all', 'tree.ts ', { S_IFMT: 'S_IFMT', S_IFREG: 'S_IFREG', S_IFIFO: 'S_IFIFO' }],
+  [
+    'all',
+    'terminal.ts WINSIZE.',
+    {
+      rows: 'offsetof(struct winsize, ws_row)',
+      columns: 'offsetof(struct winsize, ws_col)',
+      SIZE: 'sizeof(struct winsize)',
+    },
+  ],
+  // Room that has to be enough: the number itself when it is.
+  ['all', 'terminal.ts ', { TERMIOS_BYTES: 'sizeof(struct termios) <= 256 ? 256 : 0' }],
+  ['all', 'stream-socket.ts ', { ADDRESS_BYTES: 'sizeof(struct sockaddr_in6) <= 128 ? 128 : 0' }],
+  ['all', 'dir-counted.ts ', { SEEK_SET: 'SEEK_SET', SEEK_CUR: 'SEEK_CUR' }],
+  ['all', 'dir.ts ', { SEEK_SET: 'SEEK_SET' }],
+  ['all', 'lock.ts ', { SEEK_SET: 'SEEK_SET' }],
+  [
+    'linux',
+    'tree.ts RENAME.',
+    { NOREPLACE: 'RENAME_NOREPLACE', EXCHANGE: 'RENAME_EXCHANGE', WHITEOUT: 'RENAME_WHITEOUT' },
+  ],
+  ['linux', 'xattr.ts XATTR.', { CREATE: 'XATTR_CREATE', REPLACE: 'XATTR_REPLACE' }],
+  ['linux', 'xattr-freebsd.ts ', { CREATE: 'XATTR_CREATE', REPLACE: 'XATTR_REPLACE' }],
+  ['freebsd', 'xattr-freebsd.ts ', { EXTATTR_NAMESPACE_USER: 'EXTATTR_NAMESPACE_USER' }],
+  ...uringGroups(),
+];
+
+function uringGroups(): (readonly [Where, string, Readonly<Record<string, string>>])[] {
+  const same = (...names: string[]): Record<string, string> =>
+    Object.fromEntries(names.map((name) => [name, name]));
+  const fields = (tag: string, names: Readonly<Record<string, string>>): Record<string, string> =>
+    Object.fromEntries(
+      Object.entries(names).map(([ours, theirs]) => [ours, `offsetof(struct ${tag}, ${theirs})`]),
+    );
+  const ring = { head: 'head', tail: 'tail', ringMask: 'ring_mask', ringEntries: 'ring_entries' };
+  const params = { sqEntries: 'sq_entries', cqEntries: 'cq_entries', flags: 'flags' };
+  const ops = ['NOP', 'READV', 'WRITEV', 'FSYNC', 'POLL_ADD', 'ASYNC_CANCEL', 'FALLOCATE'];
+  const setup = ['CQSIZE', 'COOP_TASKRUN', 'TASKRUN_FLAG', 'SINGLE_ISSUER', 'DEFER_TASKRUN'];
+  return [
+    [
+      'linux',
+      'uring.ts PARAMS.',
+      {
+        ...fields('io_uring_params', {
+          ...params,
+          features: 'features',
+          sq: 'sq_off',
+          cq: 'cq_off',
+        }),
+        SIZE: 'sizeof(struct io_uring_params)',
+      },
+    ],
+    [
+      'linux',
+      'uring.ts SQ_OFF.',
+      fields('io_sqring_offsets', { ...ring, flags: 'flags', array: 'array' }),
+    ],
+    ['linux', 'uring.ts CQ_OFF.', fields('io_cqring_offsets', { ...ring, cqes: 'cqes' })],
+    [
+      'linux',
+      'uring.ts ARG.',
+      {
+        ...fields('io_uring_getevents_arg', { sigmask: 'sigmask', ts: 'ts' }),
+        SIZE: 'sizeof(struct io_uring_getevents_arg)',
+        timespec: 'sizeof(struct io_uring_getevents_arg)',
+        END: 'sizeof(struct io_uring_getevents_arg) + sizeof(struct __kernel_timespec)',
+      },
+    ],
+    [
+      'linux',
+      'uring.ts OP.',
+      Object.fromEntries([...ops, 'READ', 'WRITE'].map((op) => [op, `IORING_OP_${op}`])),
+    ],
+    [
+      'linux',
+      'uring.ts ',
+      {
+        SQE_WORDS: 'sizeof(struct io_uring_sqe) / 4',
+        CQE_WORDS: 'sizeof(struct io_uring_cqe) / 4',
+        ...same(...setup.map((name) => `IORING_SETUP_${name}`)),
+        ...same('IORING_FEAT_SINGLE_MMAP', 'IORING_FEAT_EXT_ARG', 'IORING_OFF_SQ_RING'),
+        ...same('IORING_OFF_SQES', 'IORING_ENTER_GETEVENTS', 'IORING_ENTER_EXT_ARG'),
+        ...same('IORING_FSYNC_DATASYNC', 'MAP_POPULATE'),
+        IORING_SQ_CQ_OVERFLOW: 'IORING_SQ_CQ_OVERFLOW',
+        IORING_SQ_TASKRUN: 'IORING_SQ_TASKRUN',
+      },
+    ],
+  ];
+}
+
+/** Numbers that no header has, each with its reason or its source. */
+const OUR_OWN: Readonly<Record<string, string>> = {
+  'activation.ts FIRST_FD': 'systemd/systemd src/systemd/sd-daemon.h: SD_LISTEN_FDS_START',
+  'dir-counted.ts FORWARD_BYTES': 'a block of our own',
+  'dir.ts RECORD_ALIGN': 'torvalds/linux fs/readdir.c: filldir64 aligns to sizeof(u64)',
+  'dir.ts TWO32': 'arithmetic',
+  'dir.ts HIGH_MAX': 'arithmetic',
+  'fd-passing.ts FDS_PER_MESSAGE_MAX':
+    'torvalds/linux include/net/scm.h: SCM_MAX_FD; fewer suffice',
+  'fd-passing.ts CHUNK_BYTES': 'a block of our own',
+  'fd-path.ts DIGITS_MAX': 'arithmetic',
+  'fd.ts PROBED_FDS': 'how many we look at',
+  'file.ts SECTOR_BYTES': 'what virtio calls a sector',
+  'mmap.ts PAGE_BYTES_MAX': 'a multiple of the pages of every host',
+  'notifier.ts DRAIN_BYTES': 'a block of our own',
+  'notifier.ts DRAIN_READS_MAX': 'a bound of our own',
+  'open-flags.ts HOST_ERRNO_MAX': 'above the numbers of every host: checked with the errno tables',
+  'poller-epoll.ts READY_MAX': 'a bound of our own',
+  'poller-kqueue.ts READY_MAX': 'a bound of our own',
+  'poller-poll.ts FDS_AT_FIRST': 'a block of our own',
+  'poller.ts FOREVER': 'between our own functions',
+  'shm.ts NAME_ATTEMPTS_MAX': 'a bound of our own',
+  'stat.ts TWO32': 'arithmetic',
+  'stat.ts HIGH_MAX': 'arithmetic',
+  'stat.ts NAMELEN_DEFAULT': 'told to guests where the host does not say',
+  'stat.ts NONE.offset': 'stands for a structure that is never read',
+  'stat.ts NONE.bytes': 'stands for a structure that is never read',
+  'stat.ts NO_STATX.STATX_BASIC_STATS': 'stands for a structure that is never read',
+  'stat.ts NO_STATX.STATX_MNT_ID': 'stands for a structure that is never read',
+  'uring.ts SETUP_FLAGS[0]': 'a sum of the ones above',
+  'uring.ts SETUP_FLAGS[1]': 'a sum of the ones above',
+  'uring.ts SETUP_FLAGS[2]': 'a sum of the ones above',
+  'uring.ts FEATURES_NEEDED': 'a sum of the ones above',
+  'uring.ts WORD': 'arithmetic',
+  'uring.ts ENTER_ATTEMPTS_MAX': 'a bound of our own',
+  'watch-thread.ts STOP.key': 'between our own threads',
+  'watch-thread.ts STOP.fd': 'between our own threads',
+  'watch-thread.ts STOP.events': 'between our own threads',
+  'watch-uv.ts UV_POLL': 'libuv/libuv include/uv.h: UV_HANDLE_TYPE_MAP, the ninth',
+  'watch-uv.ts UV_READABLE': 'libuv/libuv include/uv.h: enum uv_poll_event',
+  'watch-uv.ts UV_WRITABLE': 'libuv/libuv include/uv.h: enum uv_poll_event',
+  'watch.worker.ts WAKE_KEY': 'between our own threads',
+  'xattr-freebsd.ts LIST_BYTES_MAX': 'a block of our own',
+};
+
+/** The questions about the numbers of `src/sys` on a target, by the names of the numbers. */
+export function sysQuestions(target: Target): Probe[] {
+  return GROUPS.filter(([where]) => where === 'all' || where === target.os).flatMap(
+    ([, prefix, names]) =>
+      Object.entries(names).map(([name, expression]) => ({ name: prefix + name, expression })),
+  );
+}
+
+/** Every number that some target is asked about. */
+export function askedNumbers(): Set<string> {
+  return new Set(
+    GROUPS.flatMap(([, prefix, names]) => Object.keys(names).map((name) => prefix + name)),
+  );
+}
+
+/** Why a number needs no header; undefined when nothing is known of it. */
+export function whyOurOwn(name: string): string | undefined {
+  return OUR_OWN[name];
+}

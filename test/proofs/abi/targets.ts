@@ -1,0 +1,44 @@
+/**
+ * The systems whose headers the tables are compared with.
+ *
+ * @module
+ */
+import { abiFor } from '../../../src/abi/index.ts';
+import type { Abi } from '../../../src/abi/index.ts';
+
+/** One system, architecture and C library. */
+export interface Target {
+  readonly name: string;
+  readonly os: 'linux' | 'darwin' | 'freebsd' | 'openbsd';
+  readonly arch: 'x64' | 'arm64';
+  /** `musl` has headers of its own on Linux. */
+  readonly libc: 'glibc' | 'musl' | 'own';
+  /** What the compiler calls it. */
+  readonly triple: string;
+}
+
+function pair(name: string, os: Target['os'], libc: Target['libc'], triple: string): Target[] {
+  return [
+    { name: `${name}-x64`, os, arch: 'x64', libc, triple: triple.replace('*', 'x86_64') },
+    { name: `${name}-arm64`, os, arch: 'arm64', libc, triple: triple.replace('*', 'aarch64') },
+  ];
+}
+
+/** All of them: every host that there is a table for. */
+export const TARGETS: readonly Target[] = [
+  ...pair('linux-glibc', 'linux', 'glibc', '*-linux-gnu.2.36'),
+  ...pair('linux-musl', 'linux', 'musl', '*-linux-musl'),
+  ...pair('macos', 'darwin', 'own', '*-macos'),
+  ...pair('freebsd', 'freebsd', 'own', '*-freebsd'),
+  ...pair('openbsd', 'openbsd', 'own', '*-openbsd'),
+];
+
+/**
+ * The table of a target.
+ * @throws Error when there is none
+ */
+export function tableOf(target: Target): Abi {
+  const found = abiFor(target.os, target.arch);
+  if (found === undefined) throw new Error(`there is no table for ${target.name}`);
+  return found;
+}
