@@ -12,6 +12,18 @@ type Where = 'all' | Target['os'];
 /** Of the header, in the order in which a structure or a group has them: `[where, prefix, names]`. */
 const GROUPS: readonly (readonly [Where, string, Readonly<Record<string, string>>])[] = [
   [
+    'linux',
+    'self-test.ts ',
+    {
+      KVM_GET_API_VERSION: 'KVM_GET_API_VERSION',
+      KVM_CREATE_VM: 'KVM_CREATE_VM',
+      KVM_API_VERSION: 'KVM_API_VERSION',
+      SYS_landlock_create_ruleset: 'SYS_landlock_create_ruleset',
+      LANDLOCK_CREATE_RULESET_VERSION: 'LANDLOCK_CREATE_RULESET_VERSION',
+      URING_PARAMS_BYTES: 'sizeof(struct io_uring_params)',
+    },
+  ],
+  [
     'all',
     'dir.ts DT.',
     Object.fromEntries(
@@ -168,6 +180,8 @@ const OUR_OWN: Readonly<Record<string, string>> = {
   'fd-passing.ts FDS_PER_MESSAGE_MAX':
     'torvalds/linux include/net/scm.h: SCM_MAX_FD; fewer suffice',
   'fd-passing.ts CHUNK_BYTES': 'a block of our own',
+  'fd-passing.ts FDS_RECEIVED_MAX': 'room of our own',
+  'self-test.ts NOP_LIMIT_US': 'a limit of our own',
   'fd-path.ts DIGITS_MAX': 'arithmetic',
   'fd.ts PROBED_FDS': 'how many we look at',
   'file.ts SECTOR_BYTES': 'what virtio calls a sector',
