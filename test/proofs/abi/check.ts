@@ -165,7 +165,7 @@ function deviceFaults({ answers }: Known, table: object): string[] {
   return faults;
 }
 
-/** Compares Linux's numbers of errors, which guests are told on every host, with Linux's headers. */
+/** Compares Linux's numbers of errors, which guests are told everywhere, with its headers. */
 export function checkErrno(known: Known, table: Readonly<Record<string, number>>): Outcome {
   const outcome = emptyOutcome();
   const { target, answers } = known;

@@ -39,7 +39,7 @@ const FACTS: Readonly<Record<Target['os'], Readonly<Record<string, Fact>>>> = {
     ),
     'files.dirent.offIsPosition': fact(
       false,
-      'apple-oss-distributions/xnu bsd/sys/dirent.h: d_seekoff, "seek offset (optional, used by servers)"',
+      'apple-oss-distributions/xnu bsd/sys/dirent.h: d_seekoff',
     ),
     'files.statfs.namelen': fact(
       null,

@@ -108,7 +108,7 @@ function spellingsOf(target: Target): Readonly<Record<string, Spelling>> {
   };
 }
 
-/** musl declares these as 32 bits, and the rest of the kernel's 64 as padding: up to what follows. */
+/** musl declares these as 32 bits with padding up to what follows: the kernel's 64. */
 const PADDED: Readonly<Record<string, string>> = {
   'msghdr.iovlen.bytes': 'offsetof(msghdr, msg_control) - offsetof(msghdr, msg_iovlen)',
   'msghdr.controllen.bytes': 'offsetof(msghdr, msg_flags) - offsetof(msghdr, msg_controllen)',

@@ -9,7 +9,7 @@ import type { Target } from './targets.ts';
 
 type Where = 'all' | Target['os'];
 
-/** Of the header, in the order in which a structure or a group has them: `[where, prefix, names]`. */
+/** Of the header: `[where, prefix, names]`. */
 const GROUPS: readonly (readonly [Where, string, Readonly<Record<string, string>>])[] = [
   [
     'linux',
