@@ -153,9 +153,11 @@ function deviceFaults({ answers }: Known, table: object): string[] {
   const { device } = (table as { files: { device: Record<string, readonly DevicePiece[]> } }).files;
   const faults: string[] = [];
   for (const part of ['major', 'minor']) {
+    const pieces = Object.values(device[part] ?? []);
+    if (pieces.some(({ from, bits }) => from + bits > DEV_BITS)) faults.push('beyond a dev_t');
     for (let bit = 0; bit < DEV_BITS; bit++) {
       let ours = 0;
-      for (const { from, bits, to } of Object.values(device[part] ?? [])) {
+      for (const { from, bits, to } of pieces) {
         if (bit >= from && bit < from + bits) ours += 2 ** (to + bit - from);
       }
       const real = answers.get(`${part} ${bit}`);

@@ -86,7 +86,6 @@ const FACTS: Readonly<Record<Target['os'], Readonly<Record<string, Fact>>>> = {
 
 /** Names that a host has, and that its table leaves out; each with the reason. */
 const LEFT_OUT: Readonly<Record<string, string>> = {
-  'linux files.extraErrno.EFTYPE': 'Linux 7 has it (134); guests are older',
   'freebsd optional.SOL_LOCAL': 'LOCAL_PEERPID, for which it is, is not there',
   'openbsd optional.SO_PEERCRED': 'getpeereid(3) is used; the structure is another one',
   'openbsd optional.MAP_NORESERVE': 'it is 0',

@@ -16,7 +16,7 @@ export interface Row {
 }
 
 /** Parts of a table in which a host may leave names out. */
-const WITH_GAPS = ['optional', 'files', 'files.flock', 'files.extraErrno'] as const;
+const WITH_GAPS = ['optional', 'files', 'files.flock'] as const;
 
 /** The leaves of a table, and `undefined` for each optional name that only other tables have. */
 export function rowsOf(table: object): Row[] {
