@@ -36,9 +36,9 @@ export type FsSettings = Required<Omit<FsOptions, 'source'>>;
 
 const REQUEST_QUEUES_MAX = 64;
 /**
- * Twice a disk's: a guest under emulation asks again after 60 to 100 µs when it has 16 requests out,
- * and then polling has doubled its rate; at one request at a time it takes longer than any window
- * that is worth a core.
+ * Twice a disk's: an emulated guest that has 16 requests out asks again after 60 to 100 µs, and
+ * polling has doubled its rate then; with one request out it takes longer than any window that is
+ * worth a core.
  */
 const POLL_US = 128;
 const POLL_US_MAX = 1_000_000;
