@@ -12,7 +12,7 @@ export const PROGRAM_FILE: string = fileURLToPath(
   new URL('../../src/cli/main.js', import.meta.url),
 );
 
-const LIMIT_MS = 20_000;
+const LIMIT_MS = 60_000;
 
 /** How a program is started. */
 export interface StartOptions {
