@@ -27,7 +27,9 @@ const TURNED_INIT = swapU32(FUSE_OPCODE.INIT);
  * begins a session in that order: virtio 1.3, section 5.11.6 has the device look at the opcode.
  */
 export function isTurnedInit(opcode: number, lengthBytes: number, readableBytes: number): boolean {
-  return opcode === TURNED_INIT && swapU32(lengthBytes) <= readableBytes;
+  const turnedBytes = swapU32(lengthBytes);
+  const isWhole = turnedBytes >= FUSE_IN_HEADER.SIZE && turnedBytes <= readableBytes;
+  return opcode === TURNED_INIT && isWhole;
 }
 
 /** Turns the header of a request around. */
