@@ -9,7 +9,7 @@ import type { Diagnosis, Finding } from '../doctor/index.ts';
 import { ATTACHED_BY } from '../doctor/index.ts';
 import { CAPABILITIES } from './capabilities.ts';
 import { diagnosisJson, reportPage, withoutSecrets } from './doctor-report.ts';
-import { diagnosisText, verdictOf, wrapped } from './doctor-text.ts';
+import { diagnosisText, verdictOf } from './doctor-text.ts';
 
 const WORKS: Finding = {
   id: 'poller',
@@ -114,7 +114,6 @@ test('no line but a command is wider than the terminal', () => {
       assert.ok(line.length <= columns || line.includes('sudo '), `${columns}: ${line}`);
     }
   }
-  assert.deepEqual(wrapped('aaa bb /a/very/long/path c', 6), ['aaa bb', '/a/very/long/path', 'c']);
 });
 
 test('the last sentence says what matters', () => {

@@ -6,6 +6,7 @@
  */
 import { isHealthy } from '../doctor/index.ts';
 import type { Diagnosis, Finding, Section, Status } from '../doctor/index.ts';
+import { wrap } from './format.ts';
 
 /** How text is laid out. */
 export interface TextStyle {
@@ -43,7 +44,7 @@ export function diagnosisText(diagnosis: Diagnosis, program: string, style: Text
   const width = Math.min(Math.max(style.columns, COLUMNS_MIN), COLUMNS_MAX);
   const paint = (text: string, colour: string): string =>
     style.colours ? `${colour}${text}${RESET}` : text;
-  const lines = wrapped(headline(diagnosis, program), width).map((line) => paint(line, BOLD));
+  const lines = wrap(headline(diagnosis, program), width).map((line) => paint(line, BOLD));
   let section: Section | null = null;
   for (const finding of diagnosis.findings) {
     if (finding.section !== section) {
@@ -53,7 +54,7 @@ export function diagnosisText(diagnosis: Diagnosis, program: string, style: Text
     lines.push(...findingLines(finding, width, paint));
   }
   const [verdict, colour] = verdictOf(diagnosis.findings);
-  lines.push('', ...wrapped(verdict, width).map((line) => paint(line, colour)));
+  lines.push('', ...wrap(verdict, width).map((line) => paint(line, colour)));
   return `${lines.join('\n')}\n`;
 }
 
@@ -72,14 +73,14 @@ function findingLines(
 ): string[] {
   const { status, title, detail, remedy } = finding;
   const indent = ' '.repeat(DETAIL_AT);
-  const [first = '', ...rest] = wrapped(detail, width - DETAIL_AT);
+  const [first = '', ...rest] = wrap(detail, width - DETAIL_AT);
   const state = paint(status.padEnd(STATUS_COLUMNS), COLOURS[status]);
   const name = title.padEnd(TITLE_COLUMNS - 1);
   const lines = [`${' '.repeat(MARGIN)}${state}${name} ${first}`];
   lines.push(...rest.map((line) => indent + line));
   if (remedy === null) return lines;
   const { commands, text } = remedy;
-  const todo = wrapped(`${text}${commands.length > 0 ? ':' : '.'}`, width - DETAIL_AT - 3);
+  const todo = wrap(`${text}${commands.length > 0 ? ':' : '.'}`, width - DETAIL_AT - 3);
   lines.push(...todo.map((line, i) => `${indent}${i === 0 ? '-> ' : '   '}${line}`));
   // Commands are for pasting: they are not broken, and not indented far.
   lines.push(...commands.map((command) => paint(`${indent}   ${command}`, BOLD)));
@@ -101,19 +102,4 @@ export function verdictOf(findings: readonly Finding[]): [text: string, colour: 
   const better = named(isShort);
   if (better === '') return ['All works.', COLOURS.works];
   return [`All that is needed works. Could be better: ${better}.`, COLOURS.works];
-}
-
-/** Lines of a text, broken between words; a word that is too long has a line of its own. */
-export function wrapped(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else {
-      line = line === '' ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, line];
 }

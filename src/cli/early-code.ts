@@ -33,5 +33,6 @@ export function earlyCodeFlags(v8Version: string): readonly string[] {
 
 /** Applies them to this process, its threads to come among them. */
 export function compileEarly(): void {
+  if ('bun' in process.versions) return; // it has the function, and another engine
   for (const flag of earlyCodeFlags(process.versions.v8)) setFlagsFromString(flag);
 }

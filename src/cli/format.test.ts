@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { counted, formatBytes, formatCount, formatRate, oneLine } from './format.ts';
+import { counted, formatBytes, formatCount, formatRate, oneLine, wrap } from './format.ts';
 
 test('sizes are shown in binary units with three digits', () => {
   assert.equal(formatBytes(0), '0 bytes');
@@ -34,4 +34,9 @@ test('words follow their count', () => {
 
 test('control characters cannot leave their line of the log', () => {
   assert.equal(oneLine('a\nb\x1b[2J\x7f'), 'a\\x0ab\\x1b[2J\\x7f');
+});
+
+test('paragraphs are broken between words, and a word that is too long stands alone', () => {
+  assert.deepEqual(wrap('one two three four', 9), ['one two', 'three', 'four']);
+  assert.deepEqual(wrap('aaa bb /a/very/long/path c', 6), ['aaa bb', '/a/very/long/path', 'c']);
 });

@@ -57,3 +57,18 @@ function scaled(value: number): [string, string] {
 function short(value: number): string {
   return value < 99.95 ? value.toFixed(1) : value.toFixed(0);
 }
+
+/** Lines of a text, broken between words; a word that is too long has a line of its own. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}

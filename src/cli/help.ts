@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { wrap } from './format.ts';
 import {
   CONSOLE_NOTES,
   ELSEWHERE_NOTES,
@@ -258,20 +259,4 @@ export function consoleHelp(host: QemuHost): string {
 /** The end of the help text of `vhost-user vsock`. */
 export function vsockHelp(host: QemuHost): string {
   return examplesText(vsockExamples(host), host.complete ? [] : FS_ELSEWHERE_NOTES);
-}
-
-/** Breaks a paragraph into lines. */
-export function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else {
-      line = line === '' ? word : `${line} ${word}`;
-    }
-  }
-  lines.push(line);
-  return lines;
 }

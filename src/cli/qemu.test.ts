@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { blkExamples, blkHelp, fsExamples, fsHelp, rngExamples, rngHelp, wrap } from './help.ts';
+import { blkExamples, blkHelp, fsExamples, fsHelp, rngExamples, rngHelp } from './help.ts';
 import { mountLine, qemuBlkLines, qemuFsLines, qemuHost, qemuRngLines } from './qemu.ts';
 import { shellWord } from './shell.ts';
 
@@ -114,8 +114,4 @@ test('every example is a command that a POSIX shell reads', () => {
       execFileSync('/bin/sh', ['-n', '-c', lines.join(' \\\n')]);
     }
   }
-});
-
-test('paragraphs are broken between words', () => {
-  assert.deepEqual(wrap('one two three four', 9), ['one two', 'three', 'four']);
 });
