@@ -1,16 +1,18 @@
 /**
  * The benchmarks' command line: `npm run bench -- blk [options]`, and the same with `fs` and
- * `vsock`.
+ * `vsock`;
+ * `sandbox` compares our own servers with themselves.
  *
  * @module
  */
 import { VhostUserError, errorMessage } from '../src/util/index.ts';
 
-const HELP = `usage: npm run bench -- blk|fs|vsock [options]
+const HELP = `usage: npm run bench -- blk|fs|vsock|sandbox [options]
 
-  blk    our disk beside qemu-storage-daemon
-  fs     our shared folder beside virtiofsd
-  vsock  our vsock device beside vhost-device-vsock
+  blk      our disk beside qemu-storage-daemon
+  fs       our shared folder beside virtiofsd
+  vsock    our vsock device beside vhost-device-vsock
+  sandbox  our own servers with their sandbox and without
 
 Each has options of its own: npm run bench -- fs --help
 `;
@@ -21,6 +23,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (name === 'blk') return (await import('./blk-main.ts')).blkMain(rest);
   if (name === 'fs') return (await import('./fs/main.ts')).fsMain(rest);
   if (name === 'vsock') return (await import('./vsock/main.ts')).vsockMain(rest);
+  if (name === 'sandbox') return (await import('./sandbox/main.ts')).sandboxMain(rest);
   const asked = name === '--help' || name === '-h';
   (asked ? process.stdout : process.stderr).write(HELP);
   return asked ? 0 : 2;
