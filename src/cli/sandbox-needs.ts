@@ -26,7 +26,7 @@ function needs(some: Partial<SandboxNeeds>): SandboxNeeds {
 /** The place where a front-end is met. */
 export function socketNeeds(settings: SocketSettings): SandboxNeeds {
   const { socketPath, connect = false, fd } = settings;
-  if (connect) return needs({ connectsUnix: true });
+  if (connect) return connectsTo(socketPath, 'connect');
   return needs({
     paths: socketPath === undefined ? [] : [{ path: resolve(socketPath), access: 'socket' }],
     fds: fd === undefined ? [] : [fd],
@@ -63,10 +63,10 @@ export function rngNeeds({ file }: RngChoices): SandboxNeeds {
 export function vsockNeeds(choices: VsockChoices): SandboxNeeds {
   const { udsPath } = choices;
   const all: SandboxNeeds[] = [];
-  if (udsPath !== undefined) all.push(listener(udsPath), needs({ connectsUnix: true }));
+  if (udsPath !== undefined) all.push(listener(udsPath), connectsTo(udsPath, 'connect-prefix'));
   for (const { guestPort, target } of forwardsOf(choices)) {
     if (target.kind === 'unix') {
-      all.push(needs({ connectsUnix: true }));
+      all.push(connectsTo(target.path, 'connect'));
     } else if (target.kind === 'vsock') {
       all.push(needs({ usesVsock: true }));
     } else {
@@ -98,6 +98,12 @@ function portNeeds({ pty, unix, tcp, log }: PortChoices): SandboxNeeds {
   if (tcp?.kind === 'tcp') all.push(tcpListener(tcp.host, tcp.port));
   if (log !== undefined) all.push(needs({ paths: [{ path: resolve(log), access: 'file' }] }));
   return mergeNeeds(all);
+}
+
+/** Linux guards no connecting by path; other hosts need to know the paths. */
+function connectsTo(path: string | undefined, access: PathNeed['access']): SandboxNeeds {
+  const paths = path === undefined ? [] : [{ path: resolve(path), access }];
+  return needs({ paths, connectsUnix: true });
 }
 
 function listener(path: string): SandboxNeeds {

@@ -6,7 +6,6 @@
  */
 import { VhostUserError } from '../../util/index.ts';
 import { host } from '../host.ts';
-import { enterLinux } from './linux.ts';
 import type { Sandbox, SandboxPlan } from './types.ts';
 
 export { NO_NEEDS, mergeNeeds } from './types.ts';
@@ -19,10 +18,14 @@ export type {
   SandboxPlan,
 } from './types.ts';
 
+/** No host loads the sandbox of another one. */
+const enter = await enterOf(host().os);
+
 /**
  * Gives up all rights of this process that the plan does not name. There is no way back. Call it
  * before any other thread is started and before any device is opened; on Linux it may execute the
- * program again, and what it returns then is returned to that one.
+ * program again, and what it returns then is returned to that one. On FreeBSD, and partly on
+ * OpenBSD, it is shut when it is sealed.
  *
  * @throws VhostUserError `ERR_VHU_SANDBOX` when it is `required` and a part of it is missing.
  */
@@ -37,7 +40,17 @@ export function enterSandbox(plan: SandboxPlan): Sandbox {
   return sandbox;
 }
 
-function enter(plan: SandboxPlan): Sandbox {
-  if (host().os === 'linux') return enterLinux(plan);
-  return { parts: [], missing: [`on ${host().os} yet`], seal: () => undefined };
+async function enterOf(os: string): Promise<(plan: SandboxPlan) => Sandbox> {
+  switch (os) {
+    case 'linux':
+      return (await import('./linux.ts')).enterLinux;
+    case 'openbsd':
+      return (await import('./openbsd.ts')).enterOpenbsd;
+    case 'freebsd':
+      return (await import('./freebsd.ts')).enterFreebsd;
+    case 'darwin':
+      return (await import('./darwin.ts')).enterDarwin;
+    default:
+      return () => ({ parts: [], missing: [`on ${os}`], seal: () => undefined });
+  }
 }

@@ -15,9 +15,20 @@
  * - `link`: make the symbolic link, and remove it.
  * - `temporary`: folders and files of its own below the folder.
  * - `terminals`: make pseudo terminals (`path` is where they appear).
+ * - `connect`: connect to the socket of another program.
+ * - `connect-prefix`: connect to the sockets whose names begin with the path.
  */
 export type PathAccess =
-  'read' | 'write' | 'tree' | 'socket' | 'file' | 'link' | 'temporary' | 'terminals';
+  | 'read'
+  | 'write'
+  | 'tree'
+  | 'socket'
+  | 'file'
+  | 'link'
+  | 'temporary'
+  | 'terminals'
+  | 'connect'
+  | 'connect-prefix';
 
 /** A path that stays in reach. One that does not exist is passed over, unless it is to be made. */
 export interface PathNeed {

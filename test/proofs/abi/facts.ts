@@ -114,6 +114,14 @@ const FUNCTIONS: Readonly<Record<string, { readonly c: string; readonly source: 
     c: 'int fremovexattr(int fd, uintptr_t name, int options)',
     source: XNU_XATTR,
   },
+  'darwin sandbox_init': {
+    c: 'int sandbox_init(const char *profile, uint64_t flags, uintptr_t errorbuf)',
+    source: 'sandbox_init(3) of macOS; chromium/chromium sandbox/mac/seatbelt.cc: Seatbelt::Init',
+  },
+  'darwin sandbox_free_error': {
+    c: 'void sandbox_free_error(uintptr_t errorbuf)',
+    source: 'sandbox_init(3) of macOS; chromium/chromium sandbox/mac/seatbelt.cc: FreeError',
+  },
   'linux capget': {
     c: 'int capget(uintptr_t head, uintptr_t data)',
     source: 'torvalds/linux kernel/capability.c: SYSCALL_DEFINE2(capget)',

@@ -10,7 +10,7 @@ import type { Target } from './targets.ts';
 const HEADERS: readonly string[] = [
   ...['types', 'param', 'socket', 'un', 'uio', 'mman', 'file', 'stat', 'ioctl', 'event', 'epoll'],
   ...['eventfd', 'resource', 'syscall', 'sysmacros', 'statfs', 'extattr', 'xattr', 'time', 'vfs'],
-  ...['disk', 'ttycom', 'wait', 'timerfd', 'fsuid', 'sendfile', 'vsock'],
+  ...['disk', 'ttycom', 'wait', 'timerfd', 'fsuid', 'sendfile', 'vsock', 'capsicum'],
 ]
   .map((name) => `sys/${name}.h`)
   .concat(

@@ -21,4 +21,8 @@ const library = {
 };
 Object.assign(koffi, { load: () => library });
 await import('../../../src/sys/libc-files.ts');
+const sandboxes = await import('../../../src/sys/sandbox/bsd-calls.ts');
+if (platform === 'openbsd') sandboxes.openbsdCalls();
+if (platform === 'freebsd') sandboxes.freebsdCalls();
+if (platform === 'darwin') sandboxes.darwinCalls();
 process.stdout.write(JSON.stringify(asked));

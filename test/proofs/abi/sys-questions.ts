@@ -106,7 +106,28 @@ const GROUPS: readonly (readonly [Where, string, Readonly<Record<string, string>
   ['linux', 'xattr-freebsd.ts ', { CREATE: 'XATTR_CREATE', REPLACE: 'XATTR_REPLACE' }],
   ['freebsd', 'xattr-freebsd.ts ', { EXTATTR_NAMESPACE_USER: 'EXTATTR_NAMESPACE_USER' }],
   ...uringGroups(),
+  ...capsicumGroups(),
 ];
+
+/** Without the bits that number a word of `cap_rights_t`, and without LOOKUP of what has it. */
+function capsicumGroups(): (readonly [Where, string, Readonly<Record<string, string>>])[] {
+  const bits = (names: readonly string[], without = ''): Record<string, string> =>
+    Object.fromEntries(names.map((name) => [name, `CAP_${name} & ((1ULL << 57) - 1)${without}`]));
+  const below = ['LINKAT_TARGET', 'LINKAT_SOURCE', 'RENAMEAT_TARGET', 'RENAMEAT_SOURCE'];
+  const made = ['MKDIRAT', 'MKFIFOAT', 'MKNODAT', 'SYMLINKAT', 'UNLINKAT'];
+  const files = ['READ', 'WRITE', 'SEEK', 'MMAP', 'CREATE', 'FSYNC', 'FTRUNCATE', 'LOOKUP'];
+  const kept = ['FCHMOD', 'FCHOWN', 'FCNTL', 'FLOCK', 'FPATHCONF', 'FSTAT', 'FSTATFS', 'FUTIMES'];
+  const sockets = ['ACCEPT', 'GETPEERNAME', 'GETSOCKNAME', 'GETSOCKOPT', 'SETSOCKOPT', 'SHUTDOWN'];
+  const second = ['EVENT', 'IOCTL', 'EXTATTR_DELETE', 'EXTATTR_GET', 'EXTATTR_LIST', 'EXTATTR_SET'];
+  const file = 'sandbox/freebsd.ts ';
+  return [
+    ['freebsd', `${file}CAP.`, bits([...files, ...kept, ...sockets])],
+    ['freebsd', `${file}CAP.`, bits([...below, ...made], ' & ~CAP_LOOKUP')],
+    ['freebsd', `${file}CAP1.`, bits(second)],
+    ['freebsd', file, { RIGHTS_BYTES: 'sizeof(cap_rights_t)' }],
+    ['freebsd', file, { WORD_BIT: '__builtin_ctzll(CAPRIGHT(0, 0))' }],
+  ];
+}
 
 function uringGroups(): (readonly [Where, string, Readonly<Record<string, string>>])[] {
   const same = (...names: string[]): Record<string, string> =>
@@ -195,6 +216,9 @@ const OUR_OWN: Readonly<Record<string, string>> = {
   'sandbox/execute-again.ts LISTEN_FDS_MAX': 'a bound of our own',
   'sandbox/landlock.ts FS_RIGHTS_1': 'the 13 rights of the first version (landlock(7))',
   'sandbox/landlock.ts DNS_PORT': 'IANA service names: domain',
+  'sandbox/freebsd.ts HIGH': 'arithmetic',
+  'sandbox/freebsd.ts FDS_LOOKED_AT': 'a bound of our own',
+  'sandbox/darwin.ts DNS_PORT': 'IANA service names: domain',
   'sandbox/linux.ts VERSION_WITH_REFER': 'landlock(7): LANDLOCK_ACCESS_FS_REFER',
   'sandbox/seccomp.ts ADDRESS_HIGH': 'arithmetic',
   'self-test.ts NOP_LIMIT_US': 'a limit of our own',
