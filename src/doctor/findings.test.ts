@@ -15,7 +15,7 @@ import { buildQemu, installQemu, ownGuestArch } from './install.ts';
 import { uringRefusal } from './kernel.ts';
 import { fdFinding, shmRoom } from './limits.ts';
 import { nativeFault, nodeFinding } from './program.ts';
-import { judgeSandbox } from './sandbox.ts';
+import { judgeSandbox, otherSandbox } from './sandbox.ts';
 
 const HOST: HostFacts = {
   os: 'linux',
@@ -168,6 +168,22 @@ test('what KVM says is told with what to do, and a machine in a machine is warne
   assert.match(absent(HOST, false), /modprobe/);
   assert.match(absent(HOST, true), /nested virtualization/);
   assert.match(absent(host({ isContainer: true }), true), /--device \/dev\/kvm/);
+});
+
+test('each other system is told what its sandbox is, or that it has none', () => {
+  for (const [os, name] of [
+    ['openbsd', /^pledge and unveil; .*model/],
+    ['freebsd', /^Capsicum, .*model/],
+    ['darwin', /^Seatbelt .*model/],
+  ] as const) {
+    const [finding] = otherSandbox(os);
+    assert.equal(finding?.status, 'works');
+    assert.match(finding.detail, name);
+  }
+  const [netbsd] = otherSandbox('netbsd');
+  assert.equal(netbsd?.status, 'missing');
+  assert.match(netbsd.detail, /on netbsd$/);
+  assert.match(netbsd.remedy?.text ?? '', /user of few rights/);
 });
 
 test('a sandbox is told by the version of Landlock, and why there is none', () => {

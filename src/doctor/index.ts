@@ -52,7 +52,8 @@ export async function examine(
   const findings = [
     nodeFinding(host, new Date()),
     nativeFinding(loaded, host),
-    ...(sys === null ? [] : [...kernelFindings(sys, host), ...sandboxFinding(sys, host)]),
+    ...(sys === null ? [] : kernelFindings(sys, host)),
+    ...sandboxFinding(sys, host),
     ...limitFindings(limits, host),
     sockets,
     ...vmmFindings(qemus, host, hasPipesOnly(host, sys), otherMonitors(path)),
