@@ -49,7 +49,8 @@ export async function acceleratorFinding(
     return [{ ...common, status: 'works', detail: `QEMU has ${name}`, remedy: null }];
   }
   const detail = `QEMU has no accelerator here; ${TRANSLATED}`;
-  return [{ ...common, status: 'slower', detail, remedy: null }];
+  const todo = host.os === 'linux' ? remedy('Use a QEMU that is built with KVM') : null;
+  return [{ ...common, status: 'slower', detail, remedy: todo }];
 }
 
 /** What KVM has said; `isNested`: this host is a virtual machine itself. */

@@ -5,6 +5,8 @@
  * @module
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { kvmVerdict } from './accelerator.ts';
 import { isHealthy, remedy } from './finding.ts';
@@ -12,8 +14,8 @@ import type { Finding, Status } from './finding.ts';
 import { hostFacts } from './host.ts';
 import type { HostFacts } from './host.ts';
 import { buildQemu, installQemu, ownGuestArch } from './install.ts';
-import { uringRefusal } from './kernel.ts';
-import { fdFinding, shmRoom } from './limits.ts';
+import { procFinding, uringRefusal } from './kernel.ts';
+import { fdFinding, mountShm, shmRoom } from './limits.ts';
 import { nativeFault, nodeFinding } from './program.ts';
 import { judgeSandbox, otherSandbox } from './sandbox.ts';
 
@@ -83,18 +85,28 @@ test('each distribution has its own command', () => {
   }
 });
 
+test('on a Mac it is the recipe of this package, by the commands of its page, that is named', () => {
+  const facts = host({ os: 'darwin', arch: 'arm64', packager: 'brew' });
+  const { text, commands } = installQemu(facts);
+  assert.deepEqual(buildQemu(facts), { text, commands });
+  assert.match(text, /docs\/macos\.md/);
+  const recipe = /"([^"]+\.rb)"/.exec(commands[1] ?? '')?.[1] ?? '';
+  assert.match(readFileSync(recipe, 'utf8'), /^class QemuVhostUser < Formula$/m);
+  const page = readFileSync(join(dirname(recipe), '../../docs/macos.md'), 'utf8');
+  const shown = page.replaceAll('\\\n  ', '').replace(/\$\(npm root -g\)\/vhost-user/, '');
+  for (const command of commands) {
+    const line = command.replace(dirname(dirname(dirname(recipe))), '');
+    assert.ok(shown.includes(`\n${line}\n`), `docs/macos.md has no ${line}`);
+  }
+});
+
 test('where packages lack vhost-user, QEMU is built, with the tools of each system', () => {
-  const mac = buildQemu(host({ os: 'darwin', arch: 'arm64', packager: 'brew' }));
-  assert.equal(mac.commands[0], 'brew install ninja pkgconf glib pixman');
-  assert.match(
-    mac.commands.join('\n'),
-    /--target-list=aarch64-softmmu .*--enable-hvf\nmake -j4 &&/,
-  );
   const freebsd = installQemu(host({ os: 'freebsd', packager: 'pkg' }));
   assert.match(freebsd.commands.join('\n'), /^sudo pkg install .*\nfetch https:[^]*gmake -j4/);
   const openbsd = installQemu(host({ os: 'openbsd', packager: 'pkg_add' }));
   assert.match(openbsd.commands.join('\n'), /^doas pkg_add .*\nftp https:[^]*doas gmake install/);
-  for (const { commands } of [mac, freebsd, openbsd]) {
+  assert.ok(openbsd.commands.includes('xz -dc qemu-10.2.0.tar.xz | tar xf - && cd qemu-10.2.0'));
+  for (const { commands } of [freebsd, openbsd]) {
     assert.ok(commands.some((line) => line.includes('--enable-vhost-user')));
   }
   assert.deepEqual(['x64', 'arm64', 'mips'].map(ownGuestArch), ['x86_64', 'aarch64', 'mips']);
@@ -102,9 +114,8 @@ test('where packages lack vhost-user, QEMU is built, with the tools of each syst
 
 test('the limit of descriptors is judged by what a device needs', () => {
   for (const [fds, status] of [
-    [64, 'missing'],
-    [127, 'missing'],
-    [128, 'slower'],
+    [63, 'missing'],
+    [64, 'slower'],
     [1023, 'slower'],
     [1024, 'works'],
     [Infinity, 'works'],
@@ -114,6 +125,8 @@ test('the limit of descriptors is judged by what a device needs', () => {
     assert.equal(found.status, status, String(fds));
     assert.equal(found.remedy === null, status === 'works' || status === 'unknown');
   }
+  assert.match(fdFinding(64, HOST).detail, /enough for one device/);
+  assert.match(fdFinding(63, HOST).detail, /no device starts/);
   const { remedy: todo } = fdFinding(64, HOST);
   assert.deepEqual(todo?.commands, ['sudo prlimit --pid $$ --nofile=65536:65536']);
   assert.ok(isHealthy([fdFinding(null, HOST)])); // what the shell does not tell is no fault
@@ -126,6 +139,19 @@ test('little room in /dev/shm is told with what makes it more', () => {
   assert.match(small.remedy?.commands[0] ?? '', /--shm-size/);
   assert.match(shmRoom(2 ** 20, HOST).remedy?.commands[0] ?? '', /^sudo mount -o remount/);
   assert.equal(shmRoom(2 ** 30, HOST).status, 'works');
+});
+
+test('where /dev/shm is missing it is mounted, or the container is started with one', () => {
+  assert.deepEqual(mountShm(HOST).commands, ['sudo mount -t tmpfs -o mode=1777 tmpfs /dev/shm']);
+  assert.match(mountShm(host({ isContainer: true })).commands[0] ?? '', /^docker run --shm-size/);
+});
+
+test('where /proc is not mounted one command mounts it, and other systems have none', () => {
+  const [found] = procFinding(HOST, false);
+  assert.deepEqual([found?.status, found?.needed], ['missing', false]);
+  assert.deepEqual(found?.remedy?.commands, ['sudo mount -t proc proc /proc']);
+  assert.deepEqual(procFinding(HOST, true), []);
+  assert.deepEqual(procFinding(host({ os: 'freebsd' }), false), []);
 });
 
 test('a refusal of io_uring is explained by the setting, the filter or the limit', () => {
@@ -190,6 +216,8 @@ test('a sandbox is told by the version of Landlock, and why there is none', () =
   const works = judgeSandbox({ kind: 'works', abi: 7 }, true, HOST);
   assert.deepEqual([works.status, works.detail], ['works', 'Landlock ABI 7, seccomp']);
   assert.equal(judgeSandbox({ kind: 'works', abi: 7 }, false, HOST).status, 'missing');
+  const untold = judgeSandbox({ kind: 'works', abi: 7 }, null, HOST);
+  assert.deepEqual([untold.status, untold.remedy?.text], ['unknown', 'Mount /proc']);
   const refused = (errnoName: string, facts: HostFacts = HOST): Finding =>
     judgeSandbox({ kind: 'refused', errnoName }, true, facts);
   assert.match(refused('EOPNOTSUPP').remedy?.text ?? '', /lsm=/);

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { remedy } from './finding.ts';
 import type { Remedy } from './finding.ts';
 import type { HostFacts } from './host.ts';
@@ -29,6 +31,11 @@ const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
   ppc64: 'ppc',
 };
 
+/** Homebrew's recipe of this package, which builds a QEMU with vhost-user beside Homebrew's own. */
+const RECIPE = 'share/homebrew/qemu-vhost-user.rb';
+/** How far up from this file the package's folder may be: dist/doctor, or build/src/doctor. */
+const LEVELS_MAX = 4;
+
 /** The architecture of guests that run fast here: `x86_64`. */
 export function ownGuestArch(arch: string): string {
   return GUEST_ARCHS[arch] ?? arch;
@@ -50,6 +57,7 @@ export function installQemu(host: HostFacts): Remedy {
     case 'zypper':
       return remedy('Install it', asRoot(host, `zypper install ${susePackage(guest)}`));
     case 'brew':
+      return brewQemu();
     case 'pkg':
     case 'pkg_add':
       return buildQemu(host);
@@ -60,18 +68,42 @@ export function installQemu(host: HostFacts): Remedy {
 
 /** The commands that build a QEMU with vhost-user, where packages leave it out. */
 export function buildQemu(host: HostFacts): Remedy {
+  if (host.packager === 'brew') return brewQemu();
   const guest = ownGuestArch(host.arch);
   const fetcher = host.packager === 'pkg' ? 'fetch' : host.os === 'openbsd' ? 'ftp' : 'curl -LO';
-  const make = host.os === 'darwin' || host.os === 'linux' ? 'make' : 'gmake';
-  const accelerator = host.os === 'darwin' ? ' --enable-hvf' : '';
+  const make = host.os === 'linux' ? 'make' : 'gmake';
+  // The tar of OpenBSD knows nothing of xz.
+  const unpack = host.os === 'openbsd' ? 'xz -dc qemu-10.2.0.tar.xz | tar xf -' : TAR_XZ;
   return remedy(
     'Build QEMU 10.2 with --enable-vhost-user, since the packages of QEMU here leave it out',
     ...buildTools(host),
     `${fetcher} https://download.qemu.org/qemu-10.2.0.tar.xz`,
-    'tar xf qemu-10.2.0.tar.xz && cd qemu-10.2.0',
-    `./configure --target-list=${guest}-softmmu --enable-vhost-user${accelerator}`,
+    `${unpack} && cd qemu-10.2.0`,
+    `./configure --target-list=${guest}-softmmu --enable-vhost-user`,
     `${make} -j4 && ${asRoot(host, `${make} install`)}`,
   );
+}
+
+const TAR_XZ = 'tar xf qemu-10.2.0.tar.xz';
+
+/** Homebrew's own qemu has no vhost-user; a recipe has to be in a tap, here the user's own. */
+function brewQemu(): Remedy {
+  return remedy(
+    "Let Homebrew build QEMU 10.2 with vhost-user by this package's recipe: it stands beside " +
+      "Homebrew's own, and this program finds it (docs/macos.md)",
+    'brew tap-new "$USER/local"',
+    `cp "${recipePath()}" "$(brew --repository "$USER/local")/Formula/"`,
+    'brew install --build-from-source "$USER/local/qemu-vhost-user"',
+  );
+}
+
+/** Where the recipe is; as it is in a package that is installed for all, if it is not found. */
+function recipePath(): string {
+  for (let level = 1, up = '..'; level <= LEVELS_MAX; level++, up += '/..') {
+    const path = fileURLToPath(new URL(`${up}/${RECIPE}`, import.meta.url));
+    if (existsSync(path)) return path;
+  }
+  return `$(npm root -g)/vhost-user/${RECIPE}`;
 }
 
 /** A command as it is typed by this user: OpenBSD has doas, the others sudo. */
@@ -81,7 +113,6 @@ export function asRoot(host: HostFacts, command: string): string {
 }
 
 function buildTools(host: HostFacts): string[] {
-  if (host.packager === 'brew') return ['brew install ninja pkgconf glib pixman'];
   const tools = 'ninja pkgconf glib pixman bash gmake python3';
   if (host.packager === 'pkg') return [asRoot(host, `pkg install ${tools}`)];
   const names = 'ninja glib2 bash gmake python%3 xz';

@@ -4,12 +4,13 @@
  *
  * @module
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { VhostUserError, assert, errorMessage } from '../util/index.ts';
 import { remedy } from './finding.ts';
 import type { Finding, Remedy, Status } from './finding.ts';
 import type { HostFacts } from './host.ts';
 import { asRoot } from './install.ts';
+import { mountShm } from './limits.ts';
 import type { Sys } from './program.ts';
 
 const WAKE_LIMIT_US = 2_000_000;
@@ -26,9 +27,10 @@ function expect(condition: boolean, otherwise: string): void {
 export function kernelFindings(sys: Sys, host: HostFacts): Finding[] {
   return [
     ...modeFinding(sys),
+    ...procFinding(host, isProcMounted()),
     tried('fd-passing', 'Passing of fds', () => fdPassing(sys), SANDBOXED),
     tried('notifiers', 'Notifiers', () => notifiers(sys, host), SANDBOXED),
-    tried('shared-memory', 'Shared memory', () => sharedMemory(sys), SHM_REMEDY),
+    tried('shared-memory', 'Shared memory', () => sharedMemory(sys, host), shmRemedy(host)),
     tried('poller', 'Waiting', () => poller(sys, host), SANDBOXED),
     ...uringFinding(sys, host),
   ];
@@ -43,9 +45,35 @@ interface Verdict {
 const SANDBOXED: Remedy = remedy(
   'Run it outside of whatever filters its system calls (a container, a sandbox)',
 );
-const SHM_REMEDY: Remedy = remedy(
-  'Make /dev/shm (OpenBSD: /tmp) writable, and memfd_create allowed if this is a container',
-);
+/** Where memory without a name comes from when there is no memfd. */
+function shmRemedy(host: HostFacts): Remedy {
+  if (host.os === 'linux') return mountShm(host);
+  return remedy(
+    host.os === 'openbsd' ? 'Make /tmp writable' : 'Allow shm_open (a sandbox, a jail)',
+  );
+}
+
+/** Whether the kernel tells of processes: containers and chroots may be without. */
+export function isProcMounted(): boolean {
+  return existsSync('/proc/self/status');
+}
+
+/** Nothing when it is mounted, as nearly everywhere. */
+export function procFinding(host: HostFacts, isMounted: boolean): Finding[] {
+  if (host.os !== 'linux' || isMounted) return [];
+  const finding: Finding = {
+    id: 'proc',
+    section: 'kernel',
+    title: '/proc',
+    status: 'missing',
+    needed: false,
+    detail:
+      'not mounted: the sandbox is made with its help (else: --sandbox none), and a shared ' +
+      'folder reaches files by their names only',
+    remedy: remedy('Mount it', asRoot(host, 'mount -t proc proc /proc')),
+  };
+  return [finding];
+}
 
 /** Runs a check; what it throws is what is missing. */
 function tried(id: string, title: string, check: () => Verdict, ifMissing: Remedy): Finding {
@@ -141,7 +169,7 @@ function roundTrip(pair: ReturnType<Sys['createNotifier']>, kind: string): void 
   }
 }
 
-function sharedMemory(sys: Sys): Verdict {
+function sharedMemory(sys: Sys, host: HostFacts): Verdict {
   const kind = sys.sharedMemoryKind();
   const fd = sys.createSharedMemory(MEMORY_BYTES, 'vhost-user doctor');
   try {
@@ -155,8 +183,9 @@ function sharedMemory(sys: Sys): Verdict {
     named = sys.createNamedSharedMemory(MEMORY_BYTES);
   } catch (error) {
     // Ours works; it is QEMU's memory-backend-shm that has none.
-    const detail = `${kind}; no shm_open: ${errorMessage(error)}`;
-    return { status: 'works', detail, remedy: SHM_REMEDY };
+    const why = error instanceof sys.SystemError ? error.errnoName : errorMessage(error);
+    const detail = `${kind}; shm_open fails with ${why}: only memory-backend-shm of QEMU needs it`;
+    return { status: 'works', detail, remedy: shmRemedy(host) };
   }
   try {
     expect(sharesBytes(sys, named, named), 'two mappings by shm_open are not the same memory');

@@ -10,8 +10,8 @@ import type { Finding, Remedy } from './finding.ts';
 import type { HostFacts } from './host.ts';
 import { asRoot } from './install.ts';
 
-/** With less not even the modules of a device can be loaded: Node opens many at a time. */
-const FDS_MIN = 128;
+/** A device starts with so many (test/hosts/scarce.test.ts); several in a process need more. */
+const FDS_MIN = 64;
 /** A queue is three fds, a connection of vsock one, a file that a guest has open one. */
 const FDS_GOOD = 1024;
 /** Plenty, and below what any kernel forbids. */
@@ -64,8 +64,8 @@ export function fdFinding(fds: number | null, host: HostFacts): Finding {
   const isTooFew = fds < FDS_MIN;
   const detail = isTooFew
     ? `${said}: no device starts with less than ${FDS_MIN}`
-    : `${said}: enough for a few queues; a shared folder keeps fewer files open, and vsock has ` +
-      'fewer connections';
+    : `${said}: enough for one device and a few queues; a shared folder keeps fewer files open, ` +
+      'and vsock has fewer connections';
   const status = isTooFew ? 'missing' : 'slower';
   return { ...common, needed: true, status, detail, remedy: moreFds(host) };
 }
@@ -125,9 +125,17 @@ function shmRoomFinding(host: HostFacts): Finding[] {
     const { bsize, bavail } = statfsSync('/dev/shm');
     return [{ ...common, ...shmRoom(bsize * bavail, host) }];
   } catch {
-    const detail = 'not there: use memory-backend-memfd, and not memory-backend-shm';
-    return [{ ...common, status: 'missing', detail, remedy: null }];
+    const detail = 'not there: memory-backend-shm does not work, memory-backend-memfd does';
+    return [{ ...common, status: 'missing', detail, remedy: mountShm(host) }];
   }
+}
+
+/** How a host comes to a /dev/shm that may be written to. */
+export function mountShm(host: HostFacts): Remedy {
+  if (host.isContainer) {
+    return remedy('Start the container with one', 'docker run --shm-size=4g ...');
+  }
+  return remedy('Mount it', asRoot(host, 'mount -t tmpfs -o mode=1777 tmpfs /dev/shm'));
 }
 
 /** What so much room in /dev/shm is enough for. */

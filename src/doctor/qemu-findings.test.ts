@@ -64,8 +64,7 @@ test('without eventfd QEMU 11.0 and 11.1 are not to be used, 10.2 and 11.2 are',
   const { detail, remedy } = judgeQemu(qemu('11.1.2'), MAC, true);
   assert.match(detail, /vhost_set_vring_kick failed/);
   assert.ok(remedy);
-  assert.ok(remedy.commands.some((line) => line.includes('--enable-vhost-user --enable-hvf')));
-  assert.ok(remedy.commands.some((line) => line.includes('aarch64-softmmu')));
+  assert.ok(remedy.commands.some((line) => line.includes('qemu-vhost-user.rb')));
 });
 
 test('before 9.1 there is no memory to share off Linux, where memfd and files do', () => {
@@ -88,6 +87,10 @@ test('one that is built without vhost-user is missing, one that does not answer 
   assert.equal(hung.status, 'unknown');
   assert.deepEqual(hung.attaches, []);
   assert.match(hung.remedy?.commands[0] ?? '', /qemu-system-x86_64 -device help/);
+  const gone = { version: null, fault: "'--version' could not be started: ENOENT" };
+  const named = judgeQemu(qemu('10.0.0', gone), LINUX, false);
+  assert.deepEqual([named.status, named.detail], ['missing', 'there is no such file']);
+  assert.match(named.remedy?.text ?? '', /--qemu/);
 });
 
 test('QEMUs for other guests are one finding when they are alike', () => {

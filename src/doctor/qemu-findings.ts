@@ -23,6 +23,9 @@ export const ATTACHED_BY: Readonly<Record<string, readonly string[]>> = {
   console: [GENERIC],
 };
 
+/** How the probe says that the file is gone. */
+const NOT_THERE = 'could not be started: ENOENT';
+
 /** PCI, channel I/O of s390x, and the bus of machines without either. */
 const BUSES = ['-pci', '-ccw', '-device', ''];
 
@@ -56,6 +59,10 @@ export function judgeQemu(probe: QemuProbe, host: HostFacts, pipes: boolean): Ju
     const detail = version === null ? why : `${about}; ${why}`;
     return { probe, status, detail, remedy: todo, attaches: [] };
   };
+  if (fault?.includes(NOT_THERE) === true) {
+    const todo = remedy('Name one that is there, or leave --qemu out: those in PATH are found');
+    return fails('missing', 'there is no such file', todo);
+  }
   if (fault !== null || version === null) {
     const todo = remedy('See what it says, and install it anew', `${path} -device help | head`);
     return fails('unknown', `it does not answer as QEMU does: ${fault ?? ''}`, todo);

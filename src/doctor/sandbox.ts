@@ -7,6 +7,8 @@ import { existsSync } from 'node:fs';
 import { remedy } from './finding.ts';
 import type { Finding } from './finding.ts';
 import type { HostFacts } from './host.ts';
+import { asRoot } from './install.ts';
+import { isProcMounted } from './kernel.ts';
 import type { Sys } from './program.ts';
 
 /** The finding; on Linux, whose kernels differ in this, by asking the kernel. */
@@ -15,7 +17,8 @@ export function sandboxFinding(sys: Sys | null, host: HostFacts): Finding[] {
   const verdict = sys?.tryLandlock();
   if (verdict === undefined || verdict.kind === 'absent') return [];
   // The list of actions is there when filters of system calls are (CONFIG_SECCOMP_FILTER).
-  return [judgeSandbox(verdict, existsSync('/proc/sys/kernel/seccomp/actions_avail'), host)];
+  const hasSeccomp = existsSync('/proc/sys/kernel/seccomp/actions_avail');
+  return [judgeSandbox(verdict, isProcMounted() ? hasSeccomp : null, host)];
 }
 
 const COMMON = { id: 'sandbox', section: 'sandbox', title: 'Sandbox', needed: false } as const;
@@ -39,17 +42,21 @@ export function otherSandbox(os: string): Finding[] {
   return [{ ...COMMON, status: 'missing', detail, remedy: todo }];
 }
 
-/** What there is to be said of Landlock and seccomp. */
+/** What there is to be said of Landlock and seccomp; `hasSeccomp` is null where nothing tells. */
 export function judgeSandbox(
   landlock: Exclude<ReturnType<Sys['tryLandlock']>, { kind: 'absent' }>,
-  hasSeccomp: boolean,
+  hasSeccomp: boolean | null,
   host: HostFacts,
 ): Finding {
-  const seccomp = hasSeccomp ? 'seccomp' : 'no seccomp';
+  const seccomp = SECCOMP[String(hasSeccomp)] ?? '';
+  if (landlock.kind === 'works' && hasSeccomp === null) {
+    const todo = remedy('Mount /proc', asRoot(host, 'mount -t proc proc /proc'));
+    return { ...COMMON, status: 'unknown', detail: said(landlock.abi, seccomp), remedy: todo };
+  }
   if (landlock.kind === 'works') {
-    const detail = `Landlock ABI ${landlock.abi}, ${seccomp}`;
-    const status = hasSeccomp ? 'works' : 'missing';
-    const todo = hasSeccomp ? null : remedy('Use a kernel with CONFIG_SECCOMP_FILTER');
+    const detail = said(landlock.abi, seccomp);
+    const status = hasSeccomp === true ? 'works' : 'missing';
+    const todo = hasSeccomp === true ? null : remedy('Use a kernel with CONFIG_SECCOMP_FILTER');
     return { ...COMMON, status, detail, remedy: todo };
   }
   const { errnoName } = landlock;
@@ -63,4 +70,14 @@ export function judgeSandbox(
     ? remedy('Give the container a filter of system calls that allows Landlock')
     : remedy('Use Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK');
   return { ...COMMON, status: 'missing', detail, remedy: todo };
+}
+
+const SECCOMP: Readonly<Record<string, string>> = {
+  true: 'seccomp',
+  false: 'no seccomp',
+  null: 'and without /proc nothing tells of seccomp',
+};
+
+function said(abi: number, seccomp: string): string {
+  return `Landlock ABI ${abi}, ${seccomp}`;
 }

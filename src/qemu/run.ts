@@ -5,6 +5,7 @@
  * @module
  */
 import { spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
 import { errorCode, errorMessage } from '../util/index.ts';
 
 const OUTPUT_BYTES_MAX = 1 << 20;
@@ -28,14 +29,15 @@ export function ask(file: string, args: readonly string[], limitMs: number): Pro
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, LC_ALL: 'C' },
     });
+    // Node makes none when it has no descriptors left for them: only the error comes then.
+    const streams: readonly (Readable | undefined)[] = [child.stdout, child.stderr];
     const out: Buffer[] = [];
     const err: Buffer[] = [];
     let bytes = 0;
     const settle = (fault: string | null): void => {
       clearTimeout(timer);
       // A child of its own may still hold the pipes.
-      child.stdout.destroy();
-      child.stderr.destroy();
+      for (const stream of streams) stream?.destroy();
       child.kill('SIGKILL');
       resolve({ stdout: textOf(out), stderr: textOf(err), fault });
     };
@@ -45,8 +47,8 @@ export function ask(file: string, args: readonly string[], limitMs: number): Pro
       into.push(chunk);
       if (bytes > OUTPUT_BYTES_MAX) settle(`printed more than ${OUTPUT_BYTES_MAX} bytes`);
     };
-    child.stdout.on('data', take(out));
-    child.stderr.on('data', take(err));
+    streams[0]?.on('data', take(out));
+    streams[1]?.on('data', take(err));
     child.on('error', (error) => settle(`could not be started: ${reason(error)}`));
     child.on('close', (code, signal) => settle(endFault(code, signal, textOf(err))));
   });
