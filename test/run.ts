@@ -26,7 +26,7 @@ function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** Tiers in which nothing may be skipped here: VHOST_USER_REQUIRE=guest,package. */
+/** Tiers in which nothing may be skipped here: VHOST_USER_REQUIRE=guest,proofs. */
 const REQUIRED: readonly string[] = (process.env.VHOST_USER_REQUIRE ?? '')
   .split(',')
   .filter((name) => name !== '');
@@ -75,7 +75,7 @@ function tellSkipped(checks: readonly Check[]): void {
 /** @throws Error in words when there is no tier of a name */
 function chosenTiers(all: readonly Tier[]): readonly Tier[] {
   const names = values.tier.flatMap((list) => list.split(','));
-  const unknown = names.filter((name) => !all.some((tier) => tier.name === name));
+  const unknown = [...names, ...REQUIRED].filter((name) => !all.some((tier) => tier.name === name));
   if (unknown.length > 0) {
     const known = all.map(({ name }) => name).join(', ');
     throw new Error(`there is no tier called ${unknown.join(', ')}; there are ${known}`);

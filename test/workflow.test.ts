@@ -84,3 +84,9 @@ test('the workflow runs on every system that the package names, and on each Node
   assert.deepEqual(matrix('linux').node, NODES);
   for (const version of matrix('macos').node ?? []) assert.ok(NODES.includes(String(version)));
 });
+
+test('what guards the main branch fails where guests or proofs would be skipped', () => {
+  const [, required = ''] =
+    /VHOST_USER_REQUIRE=\$\{VHOST_USER_REQUIRE-([\w,]*)\}/.exec(readText('.ci/run')) ?? [];
+  assert.deepEqual(required.split(',').sort(), ['guest', 'proofs']);
+});

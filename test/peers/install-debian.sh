@@ -11,14 +11,15 @@
 #   - for the tests of `vhost-user doctor`: this suite's own QEMU 7.2, unpacked, and Node 22, 24 and 26 from npm
 # Quick when everything is there. Usage: install-debian.sh CACHE_FOLDER
 #        install-debian.sh --remove CACHE_FOLDER
+#        install-debian.sh --pip CACHE_FOLDER    (pip alone, by which the proofs get their compiler)
 # Always remove the cache folder by --remove: /tmp and /dev of this machine are mounted inside it.
 set -euo pipefail
-remove=
-if [ "${1:-}" = --remove ]; then
-  remove=yes
+only=
+if [ "${1:-}" = --remove ] || [ "${1:-}" = --pip ]; then
+  only=${1#--}
   shift
 fi
-cache=${1:?usage: install-debian.sh [--remove] CACHE_FOLDER}
+cache=${1:?usage: install-debian.sh [--remove|--pip] CACHE_FOLDER}
 export DEBIAN_FRONTEND=noninteractive
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
@@ -292,11 +293,18 @@ remove_newer_suite() {
   rm -rf --one-file-system "$root"
 }
 
-if [ -n "$remove" ]; then
-  remove_newer_suite
-  rm -rf --one-file-system "$cache"
-  exit
-fi
+case $only in
+  remove)
+    remove_newer_suite
+    rm -rf --one-file-system "$cache"
+    exit
+    ;;
+  pip)
+    apt_get update
+    apt_get install -y --no-install-recommends python3-pip
+    exit
+    ;;
+esac
 
 install_host
 unpack_kernel

@@ -13,7 +13,8 @@ import { findForeignGuests } from './foreign.ts';
 import type { ForeignGuest } from './foreign.ts';
 import { probeProgram, startProgram } from './process.ts';
 
-const INSTALLER = join(ROOT, 'test/peers/install-debian.sh');
+/** Installs what the tests need on Debian 12. */
+export const INSTALLER: string = join(ROOT, 'test/peers/install-debian.sh');
 const GUEST_ROOT = 'guest.ext4';
 const MOUNT_POINTS = ['dev', 'proc', 'sys', 'tmp', 'dev/shm'];
 
@@ -236,7 +237,8 @@ function which(name: string): string | undefined {
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }
 
-function mayInstall(): boolean {
+/** Whether the installer may run here: Debian 12 on x64, as root, and nobody forbids it. */
+export function mayInstall(): boolean {
   if (process.env.VHOST_USER_TEST_INSTALL === '0' || !isRoot()) return false;
   const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
   return release.includes('VERSION_CODENAME=bookworm') && process.arch === 'x64';

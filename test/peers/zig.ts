@@ -1,19 +1,27 @@
 /**
  * A C compiler that has the headers of other systems with it: `zig cc`, from the package `ziglang`
  * of Python's registry. It is installed into the cache of the peers, without root, where there is
- * pip.
+ * pip; where there is none, the installer of the peers gets it, on the hosts on which that may.
  *
  * @module
  */
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '../runner/command.ts';
-import { peerCache } from './setup.ts';
+import { INSTALLER, mayInstall, peerCache } from './setup.ts';
 
 /** The version whose headers the tables are compared with. */
 export const ZIG_VERSION = '0.17.1';
 
 const INSTALL_LIMIT_MS = 600_000;
+const LOOK_LIMIT_MS = 60_000;
+
+/** How pip is called; the last is where the installer of the peers puts it. */
+const PIPS: readonly (readonly string[])[] = [
+  ['python3', '-m', 'pip'],
+  ['pip3'],
+  ['/usr/bin/python3', '-m', 'pip'],
+];
 
 /** The compiler, or why there is none. */
 export interface ZigSearch {
@@ -40,18 +48,37 @@ export function findZig(): ZigSearch {
   return { missing: `missing: the compiler zig ${ZIG_VERSION}; get it by ${how}` };
 }
 
+/** A pip that answers; undefined when there is none and none may be installed. */
+async function findPip(progress: (line: string) => void): Promise<readonly string[] | undefined> {
+  const found = await firstThatAnswers();
+  if (found !== undefined || !mayInstall()) return found;
+  progress('setup: pip by apt');
+  await runCommand(['bash', INSTALLER, '--pip', peerCache()], { limitMs: INSTALL_LIMIT_MS });
+  return firstThatAnswers();
+}
+
+async function firstThatAnswers(): Promise<readonly string[] | undefined> {
+  for (const pip of PIPS) {
+    const { code } = await runCommand([...pip, '--version'], { limitMs: LOOK_LIMIT_MS });
+    if (code === 0) return pip;
+  }
+  return undefined;
+}
+
 /** The compiler, after installing it by pip unless VHOST_USER_TEST_INSTALL=0. */
 export async function ensureZig(
   progress: (line: string) => void = (line) => void process.stderr.write(`${line}\n`),
 ): Promise<ZigSearch> {
   const before = findZig();
   if (before.zig !== undefined || process.env.VHOST_USER_TEST_INSTALL === '0') return before;
+  const pip = await findPip(progress);
+  if (pip === undefined) return { missing: `${before.missing ?? ''} (there is no pip)` };
   progress(`setup: the compiler zig ${ZIG_VERSION} by pip`);
   mkdirSync(peerCache(), { recursive: true });
   const work = mkdtempSync(join(peerCache(), 'zig.'));
   try {
-    const pip = ['python3', '-m', 'pip', 'install', '--quiet', '--no-deps', '--target', work];
-    const command = [...pip, '--only-binary', ':all:', `ziglang==${ZIG_VERSION}`];
+    const command = [...pip, 'install', '--quiet', '--no-deps', '--target', work];
+    command.push('--only-binary', ':all:', `ziglang==${ZIG_VERSION}`);
     const { code, output, end } = await runCommand(command, { limitMs: INSTALL_LIMIT_MS });
     if (code !== 0)
       return { missing: `${before.missing ?? ''} (pip: ${end}: ${lastLine(output)})` };

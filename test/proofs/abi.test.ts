@@ -8,13 +8,19 @@
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { describe, it } from 'node:test';
+import ts from 'typescript';
 import { LINUX_ERRNO, SUPPORTED_HOSTS } from '../../src/abi/index.ts';
+import * as sys from '../../src/sys/index.ts';
 import { ensureZig } from '../peers/zig.ts';
 import { tellProof } from '../support/proof.ts';
+import { DECLARERS, KOFFI_MODULE, bindingsIn, bindingsOf, koffiModules } from './abi/bindings.ts';
 import { checkCalls, checkErrno, checkErrnoNames, checkNumbers, checkTable } from './abi/check.ts';
-import { emptyOutcome, learn } from './abi/check.ts';
+import { checkNumberFacts, comparedCalls, emptyOutcome, learn } from './abi/check.ts';
 import type { Known, Outcome } from './abi/check.ts';
 import { Compiler } from './abi/compiler.ts';
+import { callbackFact, isSource, numberFact, numbersWithFacts } from './abi/facts.ts';
+import { sourcesOfFacts } from './abi/facts.ts';
+import { parsePrototype, prototypeFaults } from './abi/prototypes.ts';
 import type { Alternatives, Prototype } from './abi/prototypes.ts';
 import { altered, rowsOf } from './abi/rows.ts';
 import type { Value } from './abi/rows.ts';
@@ -77,6 +83,99 @@ function expectCaught(each: Known, { faults }: Outcome, what: string): void {
   assert.ok(faults.length > 0, `${each.target.name}: ${what} is not noticed`);
 }
 
+/** The functions of C that the sources declare. */
+function bindingNames(): Set<string> {
+  const calls = bindingsIn().filter(({ callback }) => !callback);
+  return new Set(calls.map(({ name }) => name.replace(/\$.*/, '')));
+}
+
+describe('every function of C that is called is compared', () => {
+  it('with a header or a source on one target at least', { skip }, () => {
+    const compared = new Set(known.flatMap(comparedCalls));
+    const gaps = [...bindingNames()].filter((name) => !compared.has(name));
+    assert.deepEqual(gaps, [], 'declared in src, and compared with nothing on any target');
+    const asked = new Set(
+      known.flatMap(({ calls }) => calls.flat().map(({ name }) => name.replace(/\$.*/, ''))),
+    );
+    const unseen = [...asked].filter((name) => !bindingNames().has(name));
+    assert.deepEqual(unseen, [], 'asked of koffi, and not found in the sources');
+  });
+
+  it('and so is every function of ours that C calls', () => {
+    const callbacks = bindingsIn().filter(({ callback }) => callback);
+    assert.ok(callbacks.length > 0);
+    for (const { name, text, file } of callbacks) {
+      const real = callbackFact(name);
+      assert.ok(real !== undefined, `${file}: nothing is known of the callback ${name}`);
+      assert.deepEqual(prototypeFaults(parsePrototype(text), real), [], file);
+      assert.deepEqual(
+        parsePrototype(text).args.map(({ bytes }) => bytes),
+        real.args.map(({ bytes }) => bytes),
+      );
+    }
+  });
+
+  it('and one module alone has koffi, by which functions are declared', () => {
+    assert.deepEqual(koffiModules(), [KOFFI_MODULE]);
+    assert.deepEqual(
+      DECLARERS.filter((name) => name in sys),
+      [],
+      'what declares functions leaves src/sys',
+    );
+  });
+
+  it('a declaration is found wherever it stands', () => {
+    const found = bindingsOf(
+      'x.ts',
+      ts.createSourceFile('x.ts', DECLARATIONS, ts.ScriptTarget.ES2023, true),
+    );
+    assert.deepEqual(
+      found.map(({ name, callback }) => (callback ? `${name} (called)` : name)),
+      ['one', 'two', 'three', 'four', 'five$X', 'five', 'six (called)'],
+    );
+  });
+});
+
+const DECLARATIONS = `
+const one = find('int one(int a, uintptr_t b)');
+export function later() { return need("const char *two(void)"); }
+const three = find(\`\${long ? 'int64_t' : 'int'} \` + 'three(int fd, uintptr_t buf)');
+const four = find(\`int four(int fd\${EXTRA})\`);
+const five = firstOf(['five$X', 'five'], 'int', ['int']);
+libc.register(() => undefined, 'void six(uintptr_t handle)');
+say('a sentence (with brackets)', 'or call(it)', 'int');
+`;
+
+describe('every fact without a header', () => {
+  it('names a public source with its revision', () => {
+    const all = sourcesOfFacts();
+    assert.ok(all.length > 40);
+    assert.deepEqual(
+      all.filter(({ source }) => !isSource(source)),
+      [],
+    );
+  });
+
+  it('or is not taken for one', () => {
+    for (const text of [
+      'open(2), O_NOFOLLOW',
+      'torvalds/linux fs/namei.c: path_openat',
+      'torvalds/linux master fs/namei.c: path_openat',
+      'torvalds/linux v6.12 fs/namei.c',
+    ])
+      assert.equal(isSource(text), false, text);
+  });
+
+  it('and a number among them that is altered is noticed', () => {
+    expectNone(checkNumberFacts(numbers));
+    const facts = numbers.filter(({ name }) => numberFact(name) !== undefined);
+    assert.equal(facts.length, numbersWithFacts().length);
+    for (const { name, value } of facts) {
+      assert.equal(checkNumberFacts([{ name, value: value + 1 }]).faults.length, 1, name);
+    }
+  });
+});
+
 describe('the tables and prototypes of all hosts', { skip }, () => {
   for (const each of known) {
     it(`agree with the headers of ${each.target.name}`, () => {
@@ -91,16 +190,19 @@ describe('the tables and prototypes of all hosts', { skip }, () => {
 
   it('know of every number of src/sys what it is', () => {
     const asked = askedNumbers();
-    const unknown = numbers.filter(({ name }) => !asked.has(name) && whyOurOwn(name) === undefined);
+    const unknown = numbers.filter(
+      ({ name }) =>
+        !asked.has(name) && numberFact(name) === undefined && whyOurOwn(name) === undefined,
+    );
     assert.deepEqual(unknown, [], 'numbers with neither a probe nor a reason');
     const names = new Set(numbers.map(({ name }) => name));
-    const gone = [...asked].filter((name) => !names.has(name));
+    const gone = [...asked, ...numbersWithFacts()].filter((name) => !names.has(name));
     assert.deepEqual(gone, [], 'probes of numbers that are no more');
   });
 
   it('are counted', (context) => {
     const total = emptyOutcome();
-    for (const outcome of known.flatMap(compare)) {
+    for (const outcome of [...known.flatMap(compare), checkNumberFacts(numbers)]) {
       expectNone(outcome);
       total.rows += outcome.rows;
       total.facts += outcome.facts;
@@ -110,7 +212,8 @@ describe('the tables and prototypes of all hosts', { skip }, () => {
     tellProof(
       context,
       `ABI: ${total.rows} rows on ${known.length} targets against their headers, ` +
-        `${total.facts} against public sources; ${own} numbers of src/sys are our own`,
+        `${total.facts} against public sources; ${bindingNames().size} functions of C, each ` +
+        `compared; ${own} numbers of src/sys are our own`,
     );
   });
 });

@@ -6,7 +6,7 @@
 import { LINUX_ERRNO } from '../../../src/abi/index.ts';
 import type { DevicePiece } from '../../../src/abi/index.ts';
 import type { Answers, Compiler, Probe } from './compiler.ts';
-import { factOf, functionFact, whyAccepted, whyLeftOut } from './facts.ts';
+import { factOf, functionFact, numberFact, whyAccepted, whyLeftOut } from './facts.ts';
 import {
   SIGNATURE_HEAD,
   declaredOn,
@@ -14,7 +14,7 @@ import {
   realPrototype,
   signatureQuestions,
 } from './prototypes.ts';
-import type { Alternatives } from './prototypes.ts';
+import type { Alternatives, Prototype } from './prototypes.ts';
 import { headOf, questionOf } from './questions.ts';
 import { rowsOf } from './rows.ts';
 import type { Row, Value } from './rows.ts';
@@ -230,30 +230,65 @@ export function checkNumbers(known: Known, numbers: readonly SysNumber[]): Outco
   return outcome;
 }
 
+/** Compares the numbers of `src/sys` that are facts; they are the same on every target. */
+export function checkNumberFacts(numbers: readonly SysNumber[]): Outcome {
+  const outcome = emptyOutcome();
+  for (const { name, value } of numbers) {
+    const sourced = numberFact(name);
+    if (sourced === undefined) continue;
+    outcome.facts++;
+    if (sourced.value === value) continue;
+    const said = `${String(sourced.value)} (${sourced.source})`;
+    outcome.faults.push(`${name} is ${value}, and should be ${said}`);
+  }
+  return outcome;
+}
+
+/** What a function is compared with on a target. */
+interface Basis {
+  readonly by: 'header' | 'fact' | 'absence' | 'nothing';
+  /** Of the names for one thing, the one that is used. */
+  readonly ours: Prototype;
+  /** What it should be, where that is known. */
+  readonly real?: Prototype;
+  /** The name that the header gives it in an object file. */
+  readonly symbol?: string;
+}
+
+function basisOf({ target, declared, unlinkable, answers }: Known, names: Alternatives): Basis {
+  const linked = names.find(({ name }) => !unlinkable.has(name));
+  const ours = linked ?? names[0];
+  if (ours === undefined) throw new Error('a function without a name');
+  const name = plainName(ours.name);
+  const symbol = linked === undefined ? undefined : declared.get(name);
+  if (symbol !== undefined) {
+    return { by: 'header', ours, real: realPrototype(name, answers), symbol };
+  }
+  const real = functionFact(target, ours.name);
+  if (real !== undefined) return { by: 'fact', ours, real };
+  // Of what is not there the linker knows it.
+  return { by: linked === undefined ? 'absence' : 'nothing', ours };
+}
+
+/** The functions that are compared with something on this target. */
+export function comparedCalls(known: Known): string[] {
+  const bases = known.calls.map((names) => basisOf(known, names));
+  return bases.filter(({ real }) => real !== undefined).map(({ ours }) => plainName(ours.name));
+}
+
 /** Compares how functions are called with what was learnt of a target. */
 export function checkCalls(known: Known, calls: readonly Alternatives[] = known.calls): Outcome {
   const outcome = emptyOutcome();
-  const { target, declared, unlinkable, answers } = known;
+  const { target } = known;
   for (const alternatives of calls) {
-    const chosen = alternatives.find(({ name }) => !unlinkable.has(name));
-    if (chosen === undefined) {
-      outcome.rows++; // the linker knows that it is not there
-      continue;
-    }
-    const name = plainName(chosen.name);
-    const symbol = declared.get(name);
-    const faults: string[] = [];
-    if (symbol !== undefined) {
-      outcome.rows++;
-      if (symbol !== chosen.name) {
-        faults.push(`${name}: we call ${chosen.name}, the header means ${symbol}`);
-      }
-      faults.push(...prototypeFaults(chosen, realPrototype(name, answers)));
-    } else {
-      outcome.facts++;
-      const sourced = functionFact(target, chosen.name);
-      if (sourced === undefined) faults.push(`${name}: no header declares it, and no fact`);
-      else faults.push(...prototypeFaults(chosen, sourced));
+    const { by, ours, real, symbol } = basisOf(known, alternatives);
+    if (by === 'fact') outcome.facts++;
+    else outcome.rows++;
+    const faults = real === undefined ? [] : prototypeFaults(ours, real);
+    const name = plainName(ours.name);
+    if (by === 'nothing') faults.push(`${name}: no header declares it, and no fact`);
+    if (symbol !== undefined && symbol !== ours.name) {
+      faults.push(`${name}: we call ${ours.name}, the header means ${symbol}`);
     }
     for (const fault of faults) {
       if (whyAccepted(target, fault) === undefined) outcome.faults.push(`${target.name}: ${fault}`);

@@ -6,6 +6,7 @@
  */
 import { join } from 'node:path';
 import { BUILD, ROOT } from '../../support/repository.ts';
+import { bindingModules } from './bindings.ts';
 import type { Answers, Probe } from './compiler.ts';
 import { run } from './run.ts';
 import type { Target } from './targets.ts';
@@ -84,7 +85,9 @@ export async function declaredOn(target: Target): Promise<Alternatives[]> {
   const [first = [], second = []] = await Promise.all(
     ['first', 'second'].map((which) => askedOn(target, which)),
   );
-  const key = ({ name, args }: Prototype): string => `${name} ${args.length}`;
+  // A function may be declared in several ways: with another result, with and without `...`.
+  const key = ({ name, args, variadic, result }: Prototype): string =>
+    `${name} ${args.length} ${variadic} ${result.bytes}`;
   const keys = [first, second].map((list) => new Set(list.map(key)));
   const fallbacks = second.filter((each) => keys[0]?.has(key(each)) === false);
   const preferred = first.filter((each) => keys[1]?.has(key(each)) === false);
@@ -99,7 +102,8 @@ export async function declaredOn(target: Target): Promise<Alternatives[]> {
 
 async function askedOn(target: Target, which: string): Promise<Prototype[]> {
   const program = join(BUILD, 'test/proofs/abi/record-calls.js');
-  const command = [process.execPath, program, target.os, target.arch, which];
+  const modules = bindingModules().map((file) => join(BUILD, file.replace(/ts$/, 'js')));
+  const command = [process.execPath, program, target.os, target.arch, which, ...modules];
   const env = { VHOST_USER_HOST: '', NODE_TEST_CONTEXT: '' };
   const { code, stdout, stderr } = await run(command, ROOT, env);
   if (code !== 0) throw new Error(`${target.name}: ${stderr}`);

@@ -1,13 +1,14 @@
 /**
  * A program: prints, as JSON, every C function that the product asks koffi for on another host.
- * Arguments: the host's `process.platform`, its `process.arch`, and `second` to find none of the
- * names that are only tried first.
+ * Arguments: the host's `process.platform`, its `process.arch`, `second` to find none of the names
+ * that are only tried first, and the modules that declare functions.
  *
  * @module
  */
+import { pathToFileURL } from 'node:url';
 import koffi from 'koffi';
 
-const [, , platform = '', arch = '', which = ''] = process.argv;
+const [, , platform = '', arch = '', which = '', ...modules] = process.argv;
 Object.defineProperty(process, 'platform', { value: platform });
 Object.defineProperty(process, 'arch', { value: arch });
 
@@ -20,7 +21,7 @@ const library = {
   },
 };
 Object.assign(koffi, { load: () => library });
-await import('../../../src/sys/libc-files.ts');
+for (const path of modules) await import(pathToFileURL(path).href);
 const sandboxes = await import('../../../src/sys/sandbox/bsd-calls.ts');
 if (platform === 'openbsd') sandboxes.openbsdCalls();
 if (platform === 'freebsd') sandboxes.freebsdCalls();
