@@ -9,7 +9,7 @@ export type { EchoOptions } from './echo-device.ts';
 export { startFlipper } from './flipper.ts';
 export type { Flip, Flipper } from './flipper.ts';
 export { FS_CHECKS, runFsCheck } from './fs-checks.ts';
-export type { FsCheck, FsTrait } from './fs-checks.ts';
+export type { FsCheck, FsTrait } from './fs-check.ts';
 export { fuseAnswer, fuseInitRequest, fuseRequest, fuseStruct } from './fuse-message.ts';
 export type { FuseAnswer, FuseInitOptions, FusePart, FuseRequestOptions } from './fuse-message.ts';
 export { FuseScript } from './fuse-script.ts';

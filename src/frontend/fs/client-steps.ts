@@ -6,11 +6,14 @@
 import type { FsClient } from './client.ts';
 import type { FsFileHandle } from './file-handle.ts';
 import { isError } from './mount.ts';
+import type { FsMount } from './mount.ts';
+import { copyData } from './tree-walk.ts';
 import { pathBytes } from './walk.ts';
 import type { FsPath } from './walk.ts';
 
 const TEMPORARY_LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789';
 const TEMPORARY_LENGTH = 6;
+const TEMPORARY_TRIES_MAX = 100;
 
 /** Opens a file for `body`, and closes it whatever happens. */
 export async function withFile<T>(
@@ -58,8 +61,44 @@ async function isFolder(client: FsClient, path: FsPath): Promise<boolean> {
   return (await client.exists(path)) && (await client.stat(path)).isDirectory();
 }
 
+/** Copies a file's bytes and permissions. @param mode 1: the copy must not exist */
+export async function copyWhole(
+  client: FsClient,
+  mount: FsMount,
+  from: FsPath,
+  to: FsPath,
+  mode: number,
+): Promise<void> {
+  const flags = (mode & 1) !== 0 ? 'wx' : 'w';
+  const source = await client.open(from, 'r');
+  try {
+    const permissions = (await source.stat()).mode & 0o777;
+    const target = await client.open(to, flags, permissions);
+    try {
+      await copyData(mount, client.calls, source, target);
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+/** Makes a folder whose name is `prefix` and six letters that no other one has; its path. */
+export async function makeTemporary(client: FsClient, prefix: string): Promise<string> {
+  for (let tries = 1; ; tries++) {
+    const path = prefix + randomLetters();
+    try {
+      await client.mkdir(path, 0o700);
+      return path;
+    } catch (error) {
+      if (!isError(error, 'EEXIST') || tries === TEMPORARY_TRIES_MAX) throw error;
+    }
+  }
+}
+
 /** The end of the name of a temporary folder. */
-export function randomLetters(): string {
+function randomLetters(): string {
   let text = '';
   for (let i = 0; i < TEMPORARY_LENGTH; i++) {
     text += TEMPORARY_LETTERS.charAt(Math.floor(Math.random() * TEMPORARY_LETTERS.length));

@@ -5,29 +5,27 @@
  * @module
  */
 import { errorCode } from '../../util/index.ts';
-import { FUSE_OPCODE, RENAME, S_IF, XATTR } from '../../fuse/index.ts';
+import { FUSE_OPCODE, RENAME, S_IF } from '../../fuse/index.ts';
 import { ACCESS, allows } from './access.ts';
 import { FuseCalls } from './calls.ts';
 import type { FsClientOptions, ReaddirOptions, WriteFileOptions } from './client-options.ts';
-import { makePath, randomLetters, withFile } from './client-steps.ts';
+import { listPath, textOf } from './client-lists.ts';
+import { copyWhole, makePath, makeTemporary, withFile } from './client-steps.ts';
+import { getXattr, listXattrs, removeXattr, setXattr } from './client-xattrs.ts';
+import type { SetXattrOptions } from './client-xattrs.ts';
 import { FuseConnection } from './connection.ts';
 import { FsDir, direntsOf, listFolder } from './directory.ts';
 import { FsFileHandle, ownerChange } from './file-handle.ts';
 import type { FsData, ReadFileOptions } from './file-handle.ts';
 import type { FuseIdentity } from './lane.ts';
 import { FsMount, about, isError } from './mount.ts';
-import type { FsNode } from './nodes.ts';
 import { openFlags, openPath } from './open.ts';
 import { FsPaths, fsError } from './paths.ts';
 import type { LinkOptions } from './paths.ts';
-import { FsDirent } from './structures.ts';
-import type { FsName, FsStatFs, FsStats, FsTime } from './structures.ts';
-import { copyData, removeTree } from './tree-walk.ts';
+import type { FsDirent, FsName, FsStatFs, FsStats, FsTime } from './structures.ts';
+import { removeTree } from './tree-walk.ts';
 import { pathBytes, pathText } from './walk.ts';
 import type { FsPath } from './walk.ts';
-
-const XATTR_BYTES_MAX = 65536; // XATTR_SIZE_MAX, XATTR_LIST_MAX
-const TEMPORARY_TRIES_MAX = 100;
 
 const DEFAULTS = { umask: 0o022, idleNodesMax: 1024, fileMode: 0o666, folderMode: 0o777 } as const;
 
@@ -174,22 +172,7 @@ export class FsClient {
 
   /** Copies a file's bytes and permissions. @param mode 1: the copy must not exist */
   copyFile(from: FsPath, to: FsPath, mode: number = 0): Promise<void> {
-    const copy = async (): Promise<void> => {
-      const flags = (mode & 1) !== 0 ? 'wx' : 'w';
-      const source = await this.open(from, 'r');
-      try {
-        const permissions = (await source.stat()).mode & 0o777;
-        const target = await this.open(to, flags, permissions);
-        try {
-          await copyData(this.#mount, this.#calls, source, target);
-        } finally {
-          await target.close();
-        }
-      } finally {
-        await source.close();
-      }
-    };
-    return about('copyfile', from, copy, to);
+    return about('copyfile', from, () => copyWhole(this, this.#mount, from, to, mode), to);
   }
 
   /** What a path leads to. */
@@ -262,17 +245,7 @@ export class FsClient {
     path: FsPath,
     options: ReaddirOptions = {},
   ): Promise<(string | Buffer | FsDirent | FsDirent<Buffer>)[]> {
-    const { encoding = 'utf8', withStats = false, withFileTypes = withStats } = options;
-    const nameOf = encoding === 'buffer' ? bytesOf : textOf;
-    const list: FsDirent<string | Buffer>[] = [];
-    await this.#paths.at('scandir', path, 'follow', async (node) => {
-      const parent = pathText(path);
-      const entries = listFolder(this.#mount, this.#calls, node, withStats);
-      for await (const each of direntsOf<string | Buffer>(entries, parent, nameOf)) {
-        list.push(withStats ? await this.#withStats(node, each) : each);
-      }
-    });
-    return (withFileTypes ? list : list.map(({ name }) => name)) as (string | Buffer)[];
+    return listPath(this.#mount, this.#calls, this.#paths, path, options);
   }
 
   /** Opens a folder to go through its entries one by one: `for await (const entry of dir)`. */
@@ -306,17 +279,7 @@ export class FsClient {
 
   /** Makes a folder whose name is `prefix` and six letters that no other one has. */
   mkdtemp(prefix: string): Promise<string> {
-    return about('mkdtemp', `${prefix}XXXXXX`, async () => {
-      for (let tries = 1; ; tries++) {
-        const path = prefix + randomLetters();
-        try {
-          await this.mkdir(path, 0o700);
-          return path;
-        } catch (error) {
-          if (!isError(error, 'EEXIST') || tries === TEMPORARY_TRIES_MAX) throw error;
-        }
-      }
-    });
+    return about('mkdtemp', `${prefix}XXXXXX`, () => makeTemporary(this, prefix));
   }
 
   /** Removes an empty folder. */
@@ -456,10 +419,7 @@ export class FsClient {
 
   /** An extended attribute. @throws FsError `ENODATA` when there is none of this name */
   getxattr(path: FsPath, name: FsName, options: LinkOptions = {}): Promise<Buffer> {
-    return this.#paths.xattr('getxattr', path, options, FUSE_OPCODE.GETXATTR, async (node) => {
-      const bytes = await this.#calls.getxattr(node.id, name, XATTR_BYTES_MAX);
-      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    });
+    return getXattr(this.#paths, this.#calls, path, name, options);
   }
 
   /** Sets an extended attribute; `create` and `replace` say that it must not, or must, exist. */
@@ -467,29 +427,19 @@ export class FsClient {
     path: FsPath,
     name: FsName,
     value: FsData,
-    options: LinkOptions & { readonly create?: boolean; readonly replace?: boolean } = {},
+    options: SetXattrOptions = {},
   ): Promise<void> {
-    const bytes = typeof value === 'string' ? Buffer.from(value) : value;
-    const flags =
-      (options.create === true ? XATTR.CREATE : 0) | (options.replace === true ? XATTR.REPLACE : 0);
-    return this.#paths.xattr('setxattr', path, options, FUSE_OPCODE.SETXATTR, (node) => {
-      return this.#calls.setxattr(node.id, name, bytes, flags);
-    });
+    return setXattr(this.#paths, this.#calls, path, name, value, options);
   }
 
   /** The names of a file's extended attributes. */
   listxattr(path: FsPath, options: LinkOptions = {}): Promise<string[]> {
-    return this.#paths.xattr('listxattr', path, options, FUSE_OPCODE.LISTXATTR, async (node) => {
-      const bytes = await this.#calls.listxattr(node.id, XATTR_BYTES_MAX);
-      return Buffer.from(bytes).toString().split('\0').slice(0, -1);
-    });
+    return listXattrs(this.#paths, this.#calls, path, options);
   }
 
   /** Removes an extended attribute. */
   removexattr(path: FsPath, name: FsName, options: LinkOptions = {}): Promise<void> {
-    return this.#paths.xattr('removexattr', path, options, FUSE_OPCODE.REMOVEXATTR, (node) => {
-      return this.#calls.removexattr(node.id, name);
-    });
+    return removeXattr(this.#paths, this.#calls, path, name, options);
   }
 
   /** Has the server forget every node that nothing uses; resolves when it has. */
@@ -519,25 +469,4 @@ export class FsClient {
   [Symbol.asyncDispose](): Promise<void> {
     return this.unmount();
   }
-
-  /** An entry with its stats, from a server whose listings have none. */
-  async #withStats<Name extends string | Buffer>(
-    folder: FsNode,
-    dirent: FsDirent<Name>,
-  ): Promise<FsDirent<Name>> {
-    if (dirent.stats !== null) return dirent;
-    const entry = await this.#calls.lookup(folder.id, dirent.name);
-    if (entry === null) return dirent;
-    this.#mount.nodes.note(entry.nodeId);
-    const { ino, stats } = { ino: dirent.ino, stats: entry.stats };
-    return new FsDirent(dirent.name, dirent.parentPath, { ino, type: 0, stats });
-  }
-}
-
-function bytesOf(bytes: Buffer): Buffer {
-  return bytes;
-}
-
-function textOf(bytes: Buffer): string {
-  return bytes.toString();
 }
