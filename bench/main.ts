@@ -1,16 +1,16 @@
 /**
- * The benchmarks' command line: `npm run bench -- blk [options]`, and the same with `fs` and
- * `vsock`;
- * `sandbox` compares our own servers with themselves.
+ * The benchmarks' command line: `npm run bench -- blk [options]`, and the same with `fs`,
+ * `fs-walk` and `vsock`; `sandbox` compares our own servers with themselves.
  *
  * @module
  */
 import { VhostUserError, errorMessage } from '../src/util/index.ts';
 
-const HELP = `usage: npm run bench -- blk|fs|vsock|sandbox [options]
+const HELP = `usage: npm run bench -- blk|fs|fs-walk|vsock|sandbox [options]
 
   blk      our disk beside qemu-storage-daemon
   fs       our shared folder beside virtiofsd
+  fs-walk  memory of both while a guest walks a million files
   vsock    our vsock device beside vhost-device-vsock
   sandbox  our own servers with their sandbox and without
 
@@ -22,6 +22,7 @@ async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === 'blk') return (await import('./blk-main.ts')).blkMain(rest);
   if (name === 'fs') return (await import('./fs/main.ts')).fsMain(rest);
+  if (name === 'fs-walk') return (await import('./fs/walk.ts')).fsWalkMain(rest);
   if (name === 'vsock') return (await import('./vsock/main.ts')).vsockMain(rest);
   if (name === 'sandbox') return (await import('./sandbox/main.ts')).sandboxMain(rest);
   const asked = name === '--help' || name === '-h';
