@@ -75,10 +75,10 @@ export async function openArchive(
       return new ArchiveFileSystem(tree, contents, []);
     }
     case 'tar':
-      return openTar(fd, path);
+      return await openTar(fd, path);
     case 'gzip':
       try {
-        return openTar(await gunzipped(fd, path, { ...options, unpackedBytesMax }), path);
+        return await openTar(await gunzipped(fd, path, { ...options, unpackedBytesMax }), path);
       } finally {
         closeSync(fd);
       }
@@ -99,9 +99,9 @@ export function archiveFormat(path: string): ArchiveFormat {
 }
 
 /** Takes the fd over, also when this fails. */
-function openTar(fd: number, path: string): ArchiveFileSystem {
+async function openTar(fd: number, path: string): Promise<ArchiveFileSystem> {
   try {
-    const { tree, skipped } = indexTar(fd, path);
+    const { tree, skipped } = await indexTar(fd, path);
     let isOpen = true;
     const close = (): void => {
       if (isOpen) closeSync(fd);

@@ -4,6 +4,7 @@
  * @module
  */
 import { fstatSync, readSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { VhostUserError } from '../../../util/index.ts';
 import { encodeDev } from '../../../fuse/index.ts';
 import { nameText } from '../tree/index.ts';
@@ -18,6 +19,8 @@ import type { PaxRecords } from './tar-pax.ts';
 const EXTENSION_BYTES_MAX = 1024 * 1024;
 /** Reasons to leave an entry out that are kept; one that counts the rest follows. */
 const SKIPPED_MAX = 100;
+/** Headers are read for so long at a time, in milliseconds. */
+const TURN_MS = 5;
 /** Where a header of a sparse file, and a block of its map, says that another block follows. */
 const SPARSE_MORE = 482;
 const SPARSE_MORE_OF_MAP = 504;
@@ -48,7 +51,7 @@ export interface TarIndex {
  * Reads all headers. `label` is what the archive is called in messages.
  * @throws VhostUserError `ERR_VHU_FS_ARCHIVE` for what is no tar archive, or is damaged.
  */
-export function indexTar(fd: number, label: string): TarIndex {
+export function indexTar(fd: number, label: string): Promise<TarIndex> {
   return new TarReader(fd, label).read();
 }
 
@@ -75,10 +78,16 @@ class TarReader {
     this.#tree = new ArchiveTree({ seconds: Math.floor(mtimeMs / 1000), nanoseconds: 0 });
   }
 
-  read(): TarIndex {
+  async read(): Promise<TarIndex> {
     let zeroBlocks = 0;
+    let sinceMs = performance.now();
     // An archive without its last blocks is still one; two of them end it.
     while (zeroBlocks < 2 && this.#nextBlock()) {
+      // An archive may have millions of headers, and this thread other things to do.
+      if (performance.now() - sinceMs > TURN_MS) {
+        await setImmediate();
+        sinceMs = performance.now();
+      }
       if (isZeroBlock(this.#block)) {
         zeroBlocks++;
         continue;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { mkdtempSync, openSync, read, rmSync, write } from 'node:fs';
+import { ftruncate, mkdtempSync, openSync, read, rmSync, write } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -34,6 +34,9 @@ export function openTemporaryFile(): number {
 /** `fs.read` as a promise, for fds that others own. */
 export const readAt: typeof read.__promisify__ = promisify(read);
 const writeAt = promisify(write);
+
+/** `fs.ftruncate` as a promise. */
+export const truncateTo: typeof ftruncate.__promisify__ = promisify(ftruncate);
 
 /** Writes all of some bytes at an offset; returns how many there are. */
 export async function writeWhole(fd: number, bytes: Uint8Array, offset: number): Promise<number> {

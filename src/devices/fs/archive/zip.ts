@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { closeSync, fstatSync, ftruncateSync } from 'node:fs';
+import { closeSync, fstatSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
 import type { Entry, ZipFile } from 'yauzl';
@@ -15,7 +15,7 @@ import type { NodeKind } from '../tree/index.ts';
 import type { ArchiveContents } from './archive-file-system.ts';
 import { ArchiveTree } from './node.ts';
 import type { ArchiveNode } from './node.ts';
-import { openTemporaryFile, readAt, writeWhole } from './temporary-file.ts';
+import { openTemporaryFile, readAt, truncateTo, writeWhole } from './temporary-file.ts';
 
 const STORED = 0;
 const DEFLATED = 8;
@@ -126,7 +126,9 @@ class ZipContents implements ArchiveContents {
   readonly #writing = new Set<Promise<void>>();
   /** What has been. */
   readonly #unpacked = new Set<ArchiveNode>();
+  /** Where the next place is; while room is made, there is none. */
   #end = 0;
+  #clearing: Promise<void> | null = null;
   #isClosed = false;
 
   constructor(zip: ZipFile, archiveFd: number, unpackedBytesMax: number) {
@@ -177,10 +179,12 @@ class ZipContents implements ArchiveContents {
     const bytes = entry.uncompressedSize;
     if (bytes > this.#unpackedBytesMax) throw fsError('EFBIG');
     // Who waits has no place, so that those who are waited for come to an end.
-    while (this.#end + bytes > this.#unpackedBytesMax && this.#writing.size > 0) {
-      await Promise.allSettled(this.#writing);
+    while (this.#end + bytes > this.#unpackedBytesMax) {
+      if (this.#writing.size > 0) await Promise.allSettled(this.#writing);
+      else await this.#clear();
     }
-    const place = this.#reserve(bytes);
+    const place = this.#end;
+    this.#end += bytes;
     const writing = this.#write(entry, place);
     this.#writing.add(writing);
     try {
@@ -208,17 +212,17 @@ class ZipContents implements ArchiveContents {
     }
   }
 
-  /** A place for so many bytes; when there is none, what was unpacked makes room. */
-  #reserve(bytes: number): number {
-    if (this.#end + bytes > this.#unpackedBytesMax) {
-      for (const node of this.#unpacked) node.place = -1;
-      this.#unpacked.clear();
-      ftruncateSync(this.fd, 0);
+  /** What was unpacked makes room. To give back gigabytes takes a while, so others go on. */
+  #clear(): Promise<void> {
+    if (this.#clearing !== null) return this.#clearing;
+    for (const node of this.#unpacked) node.place = -1;
+    this.#unpacked.clear();
+    this.#end = this.#unpackedBytesMax; // nobody gets a place that is about to go
+    this.#clearing = truncateTo(this.fd, 0).finally(() => {
       this.#end = 0;
-    }
-    const place = this.#end;
-    this.#end += bytes;
-    return place;
+      this.#clearing = null;
+    });
+    return this.#clearing;
   }
 
   #open(entry: Entry): Promise<Readable> {
