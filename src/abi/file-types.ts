@@ -34,7 +34,10 @@ export interface StatxLayout extends Omit<StatLayout, 'dev' | 'rdev'> {
   readonly rdevMinor: Field;
   readonly mask: Field;
   readonly mountId: Field;
+  readonly birthSec: Field;
+  readonly birthNsec: Field;
   readonly STATX_BASIC_STATS: number;
+  readonly STATX_BTIME: number;
   readonly STATX_MNT_ID: number;
 }
 

@@ -55,6 +55,8 @@ const STATX: StatxLayout = {
   blocks: { offset: 48, bytes: 8 },
   atimeSec: { offset: 64, bytes: 8 },
   atimeNsec: { offset: 72, bytes: 4 },
+  birthSec: { offset: 80, bytes: 8 },
+  birthNsec: { offset: 88, bytes: 4 },
   ctimeSec: { offset: 96, bytes: 8 },
   ctimeNsec: { offset: 104, bytes: 4 },
   mtimeSec: { offset: 112, bytes: 8 },
@@ -65,6 +67,7 @@ const STATX: StatxLayout = {
   devMinor: { offset: 140, bytes: 4 },
   mountId: { offset: 144, bytes: 8 },
   STATX_BASIC_STATS: 0x7ff,
+  STATX_BTIME: 0x800,
   STATX_MNT_ID: 0x1000,
 };
 

@@ -169,6 +169,8 @@ const SPELLINGS: Readonly<Record<string, { tag: string; prefix: string; other?: 
       rdevMajor: 'stx_rdev_major',
       rdevMinor: 'stx_rdev_minor',
       mountId: 'stx_mnt_id',
+      birthSec: 'stx_btime.tv_sec',
+      birthNsec: 'stx_btime.tv_nsec',
     },
   },
   statfs: { tag: 'statfs', prefix: 'f_' },

@@ -16,6 +16,12 @@ const ENTRY_OUT: FuseWidths = [8, 8, 8, 8, 4, 4, ...ATTR];
 const OPEN_OUT: FuseWidths = [8, 4, 4];
 const FILE_LOCK: FuseWidths = [8, 8, 4, 4];
 const DIRENT: FuseWidths = [8, 8, 4, 4];
+const SX_TIME: FuseWidths = [8, 4, 4];
+const STATX: FuseWidths = [
+  ...[4, 4, 8, 4, 4, 4, 2, 2, 8, 8, 8, 8],
+  ...[...SX_TIME, ...SX_TIME, ...SX_TIME, ...SX_TIME],
+  ...[4, 4, 4, 4, ...new Array<number>(28).fill(4)],
+];
 
 const W = {
   in_header: [4, 4, 8, 8, 4, 4, 4, 2, 2],
@@ -62,6 +68,11 @@ const W = {
   lseek_in: [8, 8, 4, 4],
   lseek_out: [8],
   copy_file_range_in: [8, 8, 8, 8, 8, 8, 8],
+  copy_file_range_out: [8],
+  sx_time: SX_TIME,
+  statx: STATX,
+  statx_in: [4, 4, 8, 4, 4],
+  statx_out: [8, 4, 4, 4, 4, 4, 4, ...STATX],
   syncfs_in: [8],
   dirent: DIRENT,
   direntplus: [...ENTRY_OUT, ...DIRENT],
@@ -130,6 +141,8 @@ const ROWS = new Map<number, FuseOrderRow>(
       [FUSE_OPCODE.COPY_FILE_RANGE, W.copy_file_range_in, W.write_out],
       [FUSE_OPCODE.SYNCFS, W.syncfs_in, NOTHING],
       [FUSE_OPCODE.TMPFILE, W.create_in, CREATED],
+      [FUSE_OPCODE.STATX, W.statx_in, W.statx_out],
+      [FUSE_OPCODE.COPY_FILE_RANGE_64, W.copy_file_range_in, W.copy_file_range_out],
     ] as const
   ).map(([opcode, arguments_, answer]) => [opcode, { arguments: arguments_, answer }]),
 );

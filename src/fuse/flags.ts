@@ -7,7 +7,7 @@
 /** The protocol's major version. */
 export const FUSE_MAJOR = 7;
 /** The minor version that this package speaks at most. */
-export const FUSE_MINOR = 38;
+export const FUSE_MINOR = 45;
 /** The oldest that virtio-fs may speak (virtio 1.3, section 5.11.5.1). */
 export const FUSE_MINOR_MIN = 27;
 
@@ -51,7 +51,16 @@ export const FUSE_INIT2 = {
   CREATE_SUPP_GROUP: 0x4,
   HAS_EXPIRE_ONLY: 0x8,
   DIRECT_IO_ALLOW_MMAP: 0x10,
+  PASSTHROUGH: 0x20,
+  NO_EXPORT_SUPPORT: 0x40,
+  HAS_RESEND: 0x80,
+  ALLOW_IDMAP: 0x100,
+  OVER_IO_URING: 0x200,
+  REQUEST_TIMEOUT: 0x400,
 } as const;
+
+/** `fuse_statx.mask`, as statx(2) has it: everything that stat(2) tells, and when it was made. */
+export const FUSE_STATX_MASK = { BASIC_STATS: 0x7ff, BTIME: 0x800 } as const;
 
 /** `fuse_setattr_in.valid`. */
 export const FATTR = {
@@ -78,6 +87,7 @@ export const FOPEN = {
   STREAM: 0x10,
   NOFLUSH: 0x20,
   PARALLEL_DIRECT_WRITES: 0x40,
+  PASSTHROUGH: 0x80,
 } as const;
 
 /** `fuse_getattr_in.getattr_flags`: `fh` is valid. */

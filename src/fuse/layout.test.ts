@@ -13,7 +13,7 @@ import { describe, it } from 'node:test';
 import * as fuse from './index.ts';
 
 /**
- * The fields of each structure with their bytes, as `linux/fuse.h` declares them (7.38). Structures
+ * The fields of each structure with their bytes, as `linux/fuse.h` declares them (7.45). Structures
  * inside of others are written by name. Padding and what nobody reads is not in our tables.
  */
 const STRUCTS: Readonly<Record<string, string>> = {
@@ -71,6 +71,14 @@ const STRUCTS: Readonly<Record<string, string>> = {
   lseek_in: 'fh 8, offset 8, whence 4, padding 4',
   lseek_out: 'offset 8',
   copy_file_range_in: 'fh_in 8, off_in 8, nodeid_out 8, fh_out 8, off_out 8, len 8, flags 8',
+  copy_file_range_out: 'bytes_copied 8',
+  sx_time: 'tv_sec 8, tv_nsec 4, reserved 4',
+  statx:
+    'mask 4, blksize 4, attributes 8, nlink 4, uid 4, gid 4, mode 2, spare0 2, ino 8, size 8, ' +
+    'blocks 8, attributes_mask 8, atime 16, btime 16, ctime 16, mtime 16, rdev_major 4, ' +
+    'rdev_minor 4, dev_major 4, dev_minor 4, spare2 112',
+  statx_in: 'getattr_flags 4, reserved 4, fh 8, sx_flags 4, sx_mask 4',
+  statx_out: 'attr_valid 8, attr_valid_nsec 4, flags 4, spare 16, stat 256',
   syncfs_in: 'padding 8',
   dirent: 'ino 8, off 8, namelen 4, type 4, name 0',
   direntplus: 'entry_out 128, dirent 24',
@@ -82,6 +90,11 @@ const INNER: Readonly<Record<string, string>> = {
   lk: 'file_lock',
   entry_out: 'entry_out',
   dirent: 'dirent',
+  stat: 'statx',
+  atime: 'sx_time',
+  btime: 'sx_time',
+  ctime: 'sx_time',
+  mtime: 'sx_time',
 };
 
 interface Field {

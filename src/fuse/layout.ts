@@ -260,6 +260,42 @@ export const FUSE_COPY_FILE_RANGE_IN = {
   SIZE: 56,
 } as const;
 
+/** `struct fuse_copy_file_range_out`. */
+export const FUSE_COPY_FILE_RANGE_OUT = { bytesCopied: 0, SIZE: 8 } as const;
+
+/** `struct fuse_sx_time`. */
+export const FUSE_SX_TIME = { tvSec: 0, tvNsec: 8, SIZE: 16 } as const;
+
+/** `struct fuse_statx`. */
+export const FUSE_STATX = {
+  mask: 0,
+  blksize: 4,
+  attributes: 8,
+  nlink: 16,
+  uid: 20,
+  gid: 24,
+  mode: 28,
+  ino: 32,
+  size: 40,
+  blocks: 48,
+  attributesMask: 56,
+  atime: 64,
+  btime: 80,
+  ctime: 96,
+  mtime: 112,
+  rdevMajor: 128,
+  rdevMinor: 132,
+  devMajor: 136,
+  devMinor: 140,
+  SIZE: 256,
+} as const;
+
+/** `struct fuse_statx_in`; it begins as `fuse_getattr_in` does. */
+export const FUSE_STATX_IN = { getattrFlags: 0, fh: 8, sxFlags: 16, sxMask: 20, SIZE: 24 } as const;
+
+/** `struct fuse_statx_out`. */
+export const FUSE_STATX_OUT = { attrValid: 0, attrValidNsec: 8, stat: 32, SIZE: 288 } as const;
+
 /** `struct fuse_syncfs_in`. */
 export const FUSE_SYNCFS_IN = { SIZE: 8 } as const;
 

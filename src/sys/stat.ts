@@ -25,7 +25,10 @@ const NO_STATX = {
   rdevMinor: NONE,
   mask: NONE,
   mountId: NONE,
+  birthSec: NONE,
+  birthNsec: NONE,
   STATX_BASIC_STATS: 0,
+  STATX_BTIME: 0,
   STATX_MNT_ID: 0,
 } as const;
 
@@ -36,7 +39,7 @@ const NO_STATX = {
 let statx = posixOnly || files.statx === null ? null : libc.statx;
 /** On a host without statx the layout stands for one that is never read. */
 const X: StatxLayout = files.statx ?? { ...LAYOUT, ...NO_STATX };
-const STATX_MASK = X.STATX_BASIC_STATS | X.STATX_MNT_ID;
+const STATX_MASK = X.STATX_BASIC_STATS | X.STATX_BTIME | X.STATX_MNT_ID;
 
 // Fields as indices of 32-bit words: a block is decoded in 10 ns by constant indices, and in 500 by
 // a table of fields. All our hosts are little-endian, so the first word is the low one.
@@ -58,6 +61,7 @@ const X_DEV_MAJOR = word(X.devMajor);
 const X_DEV_MINOR = word(X.devMinor);
 const X_MASK = word(X.mask);
 const X_MOUNT = word(X.mountId);
+const X_BIRTH = word(X.birthSec);
 const S_DEV = word(LAYOUT.dev);
 const S_INO = word(LAYOUT.ino);
 const S_MODE = word(LAYOUT.mode);
@@ -115,6 +119,9 @@ export class StatBlock {
   mtimeNsec = 0;
   ctimeSec = 0;
   ctimeNsec = 0;
+  /** When it was made; `birthNsec` is -1 where the host does not say. */
+  birthSec = 0;
+  birthNsec = -1;
   /** Which mount the file was found by, where the host tells, else `dev`. */
   mountId = 0;
   readonly #block: NativeBlock;
@@ -157,6 +164,7 @@ export class StatBlock {
     this.mtimeNsec = at(words, S_MTIME + 2);
     this.ctimeSec = this.#second(S_CTIME);
     this.ctimeNsec = at(words, S_CTIME + 2);
+    this.birthNsec = -1;
     this.dev = S_DEV_WIDE ? wide(words, S_DEV) : at(words, S_DEV);
     this.mountId = this.dev;
     const rdev = S_DEV_WIDE ? wide(words, S_RDEV) : at(words, S_RDEV);
@@ -181,12 +189,16 @@ export class StatBlock {
     this.mtimeNsec = at(words, X_MTIME + 2);
     this.ctimeSec = this.#second(X_CTIME);
     this.ctimeNsec = at(words, X_CTIME + 2);
+    const told = at(words, X_MASK);
+    const isBorn = (told & X.STATX_BTIME) !== 0;
+    this.birthSec = isBorn ? this.#second(X_BIRTH) : 0;
+    this.birthNsec = isBorn ? at(words, X_BIRTH + 2) : -1;
     this.rdevMajor = at(words, X_RDEV_MAJOR);
     this.rdevMinor = at(words, X_RDEV_MINOR);
     this.dev = this.#device(at(words, X_DEV_MAJOR), at(words, X_DEV_MINOR));
-    const told = (at(words, X_MASK) & X.STATX_MNT_ID) !== 0; // Linux 5.8
-    this.mountId = told ? wide(words, X_MOUNT) : this.dev;
-    if (!told) withoutStatx();
+    const isPlaced = (told & X.STATX_MNT_ID) !== 0; // Linux 5.8
+    this.mountId = isPlaced ? wide(words, X_MOUNT) : this.dev;
+    if (!isPlaced) withoutStatx();
   }
 
   #loadIno(words: Uint32Array, index: number): void {

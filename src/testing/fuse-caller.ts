@@ -6,7 +6,7 @@
  */
 import { mapAnonymous, viewMemory } from '../sys/index.ts';
 import type { Mapping } from '../sys/index.ts';
-import { FUSE_INIT, FUSE_OPCODE } from '../fuse/index.ts';
+import { FUSE_INIT, FUSE_MINOR, FUSE_OPCODE } from '../fuse/index.ts';
 import { PENDING } from '../devices/fs/index.ts';
 import type { FuseCall, FuseOperations } from '../devices/fs/index.ts';
 
@@ -46,6 +46,7 @@ export interface FuseOutcome {
 /** Names of methods that are not spelt like their opcodes. */
 const METHODS: Readonly<Record<string, string>> = {
   COPY_FILE_RANGE: 'copyFileRange',
+  COPY_FILE_RANGE_64: 'copyFileRange',
   SETLKW: 'setlk',
   RENAME2: 'rename',
 };
@@ -171,8 +172,9 @@ export class FuseCaller {
     this.operations = operations;
     this.#scratch = new Uint8Array(DATA_BYTES_MAX);
     // Tests open what they read.
-    const flags = operations.abilities.flags & ~FUSE_INIT.NO_OPEN_SUPPORT;
-    operations.init({ minor: 38, flags, flags2: 0 });
+    const unopened = FUSE_INIT.NO_OPEN_SUPPORT | FUSE_INIT.NO_OPENDIR_SUPPORT;
+    const flags = operations.abilities.flags & ~unopened;
+    operations.init({ minor: FUSE_MINOR, flags, flags2: 0 });
   }
 
   /** Makes one request; the answer comes when the file system has it. */

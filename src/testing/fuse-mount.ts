@@ -314,11 +314,12 @@ export class FuseMount {
     cookie: number,
     opcode: 'READDIR' | 'READDIRPLUS' = 'READDIR',
     bytesMax: number = READDIR_BYTES,
+    nodeId: number = 1,
   ): Promise<MountEntry[]> {
     const at = FUSE_READ_IN;
     const wide = { [at.fh]: fh, [at.offset]: cookie };
     const input = fuseInput(at.SIZE, { [at.size]: bytesMax }, wide);
-    const answer = await this.ask({ opcode, nodeId: 1, input, outBytes: bytesMax });
+    const answer = await this.ask({ opcode, nodeId, input, outBytes: bytesMax });
     const { bytes, view } = answer;
     const head = opcode === 'READDIR' ? 0 : FUSE_DIRENTPLUS.dirent;
     const entries: MountEntry[] = [];

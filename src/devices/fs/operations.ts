@@ -147,7 +147,10 @@ export interface FuseOperations {
   ioctl?(call: FuseCall): number;
   fallocate?(call: FuseCall): number;
   lseek?(call: FuseCall): number;
+  /** COPY_FILE_RANGE and COPY_FILE_RANGE_64: the answer's 8 bytes are a number below 2^32. */
   copyFileRange?(call: FuseCall): number;
   syncfs?(call: FuseCall): number;
   tmpfile?(call: FuseCall): number;
+  /** STATX, which Linux sends (from 6.6 on) to whom asks when a file was made. */
+  statx?(call: FuseCall): number;
 }

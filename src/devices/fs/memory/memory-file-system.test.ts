@@ -5,7 +5,15 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LINUX_E, LINUX_O, S_IF, encodeDev } from '../../../fuse/index.ts';
+import {
+  FUSE_STATX,
+  FUSE_STATX_MASK,
+  FUSE_STATX_OUT,
+  LINUX_E,
+  LINUX_O,
+  S_IF,
+  encodeDev,
+} from '../../../fuse/index.ts';
 import { FuseCaller, FuseMount, fuseInput } from '../../../testing/index.ts';
 import { treeOperations } from '../tree/index.ts';
 import { MemoryFileSystem } from './index.ts';
@@ -254,8 +262,9 @@ test('ranges are copied between files, and not onto themselves', async () => {
   const to = await mount.create('/to', LINUX_O.RDWR);
   const copy = async (out: number, at: number, outAt: number, bytes: number): Promise<number> => {
     const input = fuseInput(56, {}, { 0: from.fh, 8: at, 24: out, 32: outAt, 40: bytes });
-    const { view } = await mount.ask({ opcode: 'COPY_FILE_RANGE', nodeId: 1, input });
-    return view.getUint32(0, true);
+    const opcode = outAt === 10 ? 'COPY_FILE_RANGE_64' : 'COPY_FILE_RANGE';
+    const { view } = await mount.ask({ opcode, nodeId: 1, input });
+    return Number(view.getBigUint64(0, true));
   };
   assert.equal(await copy(to.fh, 3, 10, 1_000_000), 149_997);
   const copied = await mount.readFile('/to');
@@ -263,6 +272,25 @@ test('ranges are copied between files, and not onto themselves', async () => {
   assert.deepEqual(copied.subarray(10), Buffer.alloc(149_997, 'abc'));
   assert.equal(await copy(from.fh, 0, 149_999, 10), 10);
   await assert.rejects(copy(from.fh, 0, 5, 10), { code: 'EINVAL' });
+});
+
+test('the time at which a file was made stays, whatever becomes of the file', async () => {
+  const { mount, memory } = setUp();
+  const before = Math.floor(Date.now() / 1000);
+  const nodeId = await mount.writeFile('/f', 'text');
+  const node = memory.root.children?.get('f') ?? assert.fail('it is there');
+  node.modified = node.changed = node.accessed = { seconds: 5, nanoseconds: 6 };
+  const answer = await mount.ask({ opcode: 'STATX', nodeId, input: new Uint8Array(24) });
+  const { view } = answer;
+  const at = FUSE_STATX_OUT.stat;
+  assert.equal(answer.result, FUSE_STATX_OUT.SIZE);
+  const { BASIC_STATS, BTIME } = FUSE_STATX_MASK;
+  assert.equal(view.getUint32(at + FUSE_STATX.mask, true), BASIC_STATS | BTIME);
+  assert.equal(view.getUint32(at + FUSE_STATX.mtime, true), 5);
+  assert.equal(view.getUint32(at + FUSE_STATX.mtime + 8, true), 6);
+  assert.equal(view.getUint32(at + FUSE_STATX.size, true), 4);
+  const made = Number(view.getBigInt64(at + FUSE_STATX.btime, true));
+  assert.ok(made >= before && made <= before + 60, String(made));
 });
 
 test('attributes are kept by name, within the limits of Linux', async () => {

@@ -35,6 +35,7 @@ export class MemoryNode implements Stat {
   accessed: Timestamp;
   modified: Timestamp;
   changed: Timestamp;
+  readonly created: Timestamp;
   /** Where a symbolic link points to. */
   readonly target: string;
   /** @internal the content of a file */
@@ -61,6 +62,7 @@ export class MemoryNode implements Stat {
     this.accessed = now;
     this.modified = now;
     this.changed = now;
+    this.created = now;
     this.target = init.target ?? '';
     this.data = init.data ?? null;
     this.children = init.kind === 'directory' ? new Map() : null;

@@ -34,6 +34,7 @@ import {
   utimensFd,
 } from '../../../sys/index.ts';
 import type { FuseCall } from '../operations.ts';
+import { attrScratch, statxFromAttr } from '../statx.ts';
 import { STALE, writeAttrOut } from './entries.ts';
 import { toLinux } from './folder-state.ts';
 import type { FolderState } from './folder-state.ts';
@@ -57,13 +58,27 @@ const fsBlock = new StatFsBlock();
 /** GETATTR. */
 export function getattr(state: FolderState, call: FuseCall): number {
   const slot = state.slotOf(call);
+  const result = look(state, call, slot);
+  return result < 0 ? result : writeAttrOut(state, call.out, slot);
+}
+
+/** STATX: the same, and when the file was made, where this host tells. */
+export function statx(state: FolderState, call: FuseCall): number {
+  const slot = state.slotOf(call);
+  const result = look(state, call, slot);
+  if (result < 0) return result;
+  writeAttrOut(state, attrScratch, slot);
+  return statxFromAttr(call.out, attrScratch, state.stat.birthSec, state.stat.birthNsec);
+}
+
+/** Fills `state.stat` for a GETATTR or a STATX, whose arguments begin in the same way. */
+function look(state: FolderState, call: FuseCall, slot: number): number {
   if (slot === NO_SLOT) return STALE;
   const { input } = call;
   const byHandle = (input.getUint32(FUSE_GETATTR_IN.getattrFlags, true) & FUSE_GETATTR_FH) !== 0;
   const handle = byHandle ? state.handles.file(getU64(input, FUSE_GETATTR_IN.fh)) : undefined;
-  const result =
-    handle?.slot === slot ? toLinux(statFd(handle.fd, state.stat)) : state.statNode(slot);
-  return result < 0 ? result : writeAttrOut(state, call.out, slot);
+  if (handle?.slot === slot) return toLinux(statFd(handle.fd, state.stat));
+  return state.statNode(slot);
 }
 
 /** SETATTR: what is asked for, in the order in which a later change needs the earlier one. */

@@ -26,6 +26,10 @@ import {
   FUSE_INIT,
   FUSE_OPCODE,
   FUSE_SETATTR_IN,
+  FUSE_STATX,
+  FUSE_STATX_IN,
+  FUSE_STATX_MASK,
+  FUSE_STATX_OUT,
   LINUX_E,
 } from '../../../fuse/index.ts';
 import { LOCK_OP, flockFd, host, linuxErrno } from '../../../sys/index.ts';
@@ -235,6 +239,56 @@ test('setuid goes when the file is written, as the guest asks', () =>
       outBytes: FUSE_ATTR_OUT.SIZE,
     });
     assert.equal(statSync(join(folder, 'f')).mode & 0o7777, 0o755);
+  }));
+
+test('STATX tells what GETATTR does, and when a file was made where this host says', () =>
+  withSharedFolder({ cache: 'never' }, async ({ fs, folder }) => {
+    const statx = async (id: number): Promise<Buffer> => {
+      const args = Buffer.alloc(FUSE_STATX_IN.SIZE);
+      const outBytes = FUSE_STATX_OUT.SIZE;
+      return Buffer.from(await fs.connection.request(FUSE_OPCODE.STATX, id, { args, outBytes }));
+    };
+    await fs.writeFile('/f', 'hello');
+    chmodSync(join(folder, 'f'), 0o4751);
+    await fs.utimes('/f', 5_500_000_000n, -7_250_000_000n);
+    const real = statSync(join(folder, 'f'), { bigint: true });
+    const { nodeId } = (await fs.calls.lookup(1, 'f')) ?? assert.fail('it is there');
+    const answer = (await statx(nodeId)).subarray(FUSE_STATX_OUT.stat);
+    const at = FUSE_STATX;
+    assert.equal(answer.length, at.SIZE);
+    const time = (field: number): bigint =>
+      answer.readBigInt64LE(field) * 1_000_000_000n + BigInt(answer.readUInt32LE(field + 8));
+    const { BASIC_STATS, BTIME } = FUSE_STATX_MASK;
+    const mask = answer.readUInt32LE(at.mask);
+    assert.equal(mask & BASIC_STATS, BASIC_STATS);
+    assert.equal(answer.readUInt16LE(at.mode), Number(real.mode));
+    assert.equal(answer.readBigUInt64LE(at.ino), real.ino);
+    assert.equal(answer.readBigUInt64LE(at.size), 5n);
+    assert.equal(answer.readBigUInt64LE(at.blocks), real.blocks);
+    assert.equal(answer.readUInt32LE(at.nlink), 1);
+    assert.equal(answer.readUInt32LE(at.uid), Number(real.uid));
+    assert.equal(answer.readUInt32LE(at.gid), Number(real.gid));
+    const times = [time(at.atime), time(at.mtime), time(at.ctime)];
+    assert.deepEqual(times, [5_500_000_000n, -7_250_000_000n, real.ctimeNs]);
+    assert.equal((mask & BTIME) !== 0, native, 'stat(2) does not tell it');
+    if (native) assert.equal(time(at.btime), real.birthtimeNs);
+    await assert.rejects(statx(0x1234), { code: 'ESTALE' });
+  }));
+
+test('a guest with idmapped mounts says who asks only when something is made', () =>
+  withSharedFolder({ cache: 'never' }, async ({ fs, folder }) => {
+    await fs.writeFile('/f', 'one');
+    const nobody = fs.as({ uid: 0xffff_ffff, gid: 0xffff_ffff, pid: 1 });
+    const file = await nobody.open('/f', 'r+');
+    await file.write('two', 0, 3, 0);
+    await file.chmod(0o640);
+    await file.close();
+    await nobody.rename('/f', '/g');
+    await nobody.link('/g', '/h');
+    await nobody.unlink('/g');
+    assert.deepEqual(await nobody.readdir('/'), ['h']);
+    assert.equal(readFileSync(join(folder, 'h'), 'utf8'), 'two');
+    assert.equal(statSync(join(folder, 'h')).mode & 0o777, 0o640);
   }));
 
 test('few descriptors are enough for many folders and files', () =>

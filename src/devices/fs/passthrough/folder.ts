@@ -81,6 +81,10 @@ export class HostFolder implements FuseOperations {
     return attributes.getattr(this.#state, call);
   }
 
+  statx(call: FuseCall): number {
+    return attributes.statx(this.#state, call);
+  }
+
   setattr(call: FuseCall): number {
     return this.#readOnly ? -LINUX_E.ROFS : attributes.setattr(this.#state, call);
   }
@@ -242,7 +246,8 @@ function abilitiesOf(settings: HostFolderSettings, locks: LockOps): FuseAbilitie
   if (announceSubmounts) flags |= FUSE_INIT.SUBMOUNTS;
   return {
     flags,
-    flags2: allowMmap ? FUSE_INIT2.DIRECT_IO_ALLOW_MMAP : 0,
+    // Only who makes something is looked at here: of all others such a guest says nothing.
+    flags2: FUSE_INIT2.ALLOW_IDMAP | (allowMmap ? FUSE_INIT2.DIRECT_IO_ALLOW_MMAP : 0),
     timeGranularityNs: 1,
   };
 }

@@ -70,7 +70,7 @@ function everything(called: string[]): FuseOperations {
   for (const name of [
     ...['symlink', 'mknod', 'rmdir', 'link', 'statfs', 'setxattr', 'getxattr', 'listxattr'],
     ...['removexattr', 'fsyncdir', 'getlk', 'access', 'ioctl', 'fallocate', 'readdirplus'],
-    ...['lseek', 'copyFileRange', 'syncfs', 'tmpfile', 'readlink'],
+    ...['lseek', 'copyFileRange', 'syncfs', 'tmpfile', 'readlink', 'statx'],
   ]) {
     rest[name] = (): number => {
       called.push(name);

@@ -8,6 +8,7 @@ import {
   FUSE_ACCESS_IN,
   FUSE_ATTR_OUT,
   FUSE_COPY_FILE_RANGE_IN,
+  FUSE_COPY_FILE_RANGE_OUT,
   FUSE_CREATE_IN,
   FUSE_ENTRY_OUT,
   FUSE_FALLOCATE_IN,
@@ -34,6 +35,8 @@ import {
   FUSE_RENAME_IN,
   FUSE_SETATTR_IN,
   FUSE_SETXATTR_IN,
+  FUSE_STATX_IN,
+  FUSE_STATX_OUT,
   FUSE_SYNCFS_IN,
   FUSE_WRITE_IN,
   FUSE_WRITE_OUT,
@@ -126,6 +129,15 @@ const LINES: readonly Line[] = [
     FUSE_WRITE_OUT.SIZE,
     'copyFileRange',
   ],
+  // Below 2^32 the number of bytes is the same in either answer.
+  [
+    FUSE_OPCODE.COPY_FILE_RANGE_64,
+    FUSE_COPY_FILE_RANGE_IN.SIZE,
+    NAMES.none,
+    FUSE_COPY_FILE_RANGE_OUT.SIZE,
+    'copyFileRange',
+  ],
+  [FUSE_OPCODE.STATX, FUSE_STATX_IN.SIZE, NAMES.none, FUSE_STATX_OUT.SIZE, 'statx'],
   [FUSE_OPCODE.SYNCFS, FUSE_SYNCFS_IN.SIZE, NAMES.none, 0, 'syncfs'],
   // The kernel sends a name with it, which is "/": nobody's.
   [FUSE_OPCODE.TMPFILE, FUSE_CREATE_IN.SIZE, NAMES.none, ENTRY + OPEN, 'tmpfile'],

@@ -36,7 +36,7 @@ import {
   fuseRequest,
   fuseStruct,
 } from '../../../testing/index.ts';
-import type { FuseOperations } from '../operations.ts';
+import type { FuseCall, FuseOperations } from '../operations.ts';
 
 /** A pair whose guest has mounted already. */
 function mounted(operations: FuseOperations = new StubFileSystem()): FusePair {
@@ -190,6 +190,25 @@ describe('a FUSE server', () => {
       [3, 1, 1, 3],
       [4, 0, 2, 1],
     ]);
+    pair.close();
+  });
+
+  it('gives COPY_FILE_RANGE_64 to the method of COPY_FILE_RANGE', () => {
+    const seen: number[] = [];
+    const fs: FuseOperations = Object.assign(new StubFileSystem(), {
+      copyFileRange: (call: FuseCall): number => {
+        seen.push(call.opcode);
+        call.out.setUint32(0, 0xfedc_ba98, true);
+        call.out.setUint32(4, 0, true);
+        return 8;
+      },
+    });
+    const pair = mounted(fs);
+    for (const opcode of [FUSE_OPCODE.COPY_FILE_RANGE, FUSE_OPCODE.COPY_FILE_RANGE_64]) {
+      const { errno, view } = pair.ask(fuseRequest(opcode, [new Uint8Array(56)]));
+      assert.deepEqual([errno, view.byteLength, view.getUint32(0, true)], [0, 8, 0xfedc_ba98]);
+    }
+    assert.deepEqual(seen, [47, 53]);
     pair.close();
   });
 

@@ -5,7 +5,15 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FOPEN, FUSE_ROOT_ID, LINUX_E, LINUX_O, S_IF, direntType } from '../../../fuse/index.ts';
+import {
+  FOPEN,
+  FUSE_INIT,
+  FUSE_ROOT_ID,
+  LINUX_E,
+  LINUX_O,
+  S_IF,
+  direntType,
+} from '../../../fuse/index.ts';
 import { FuseCaller, FuseMount, fuseInput } from '../../../testing/index.ts';
 import { MemoryFileSystem } from '../memory/index.ts';
 import { fsError, treeOperations } from './index.ts';
@@ -482,4 +490,44 @@ test('a rename that must not replace anything is one for every file system', asy
   await mount.rename('/b', '/c', 2);
   assert.equal((await mount.readFile('/b')).toString(), 'a');
   await assert.rejects(mount.rename('/b', '/d', 4), { code: 'EINVAL' });
+});
+
+test('directories that never change are read without being opened, by many at once', async () => {
+  type Made = { readonly kind: 'directory' | 'file'; readonly entries: Record<string, Made> };
+  const file: Made = { kind: 'file', entries: {} };
+  const folders = Array.from({ length: 100 }, (_, i): [string, Made] => {
+    const names = ['a', 'b', 'c'].map((name) => `${name}${String(i)}`);
+    return [
+      `d${String(i)}`,
+      { kind: 'directory', entries: Object.fromEntries(names.map((n) => [n, file])) },
+    ];
+  });
+  const root: Made = { kind: 'directory', entries: Object.fromEntries(folders) };
+  const operations = treeOperations<Made>({
+    root,
+    validMs: Infinity,
+    noOpen: true,
+    stat: ({ kind }) => ({ kind, size: 0 }),
+    list: ({ entries }) => Object.entries(entries),
+  });
+  const mount = new FuseMount(new FuseCaller(operations));
+  const { flags } = operations.abilities;
+  assert.notEqual(flags & FUSE_INIT.NO_OPENDIR_SUPPORT, 0);
+  operations.init({ minor: 45, flags, flags2: 0 });
+  await assert.rejects(mount.opendir('/d0'), { code: 'ENOSYS' });
+  const ids: number[] = [];
+  for (const [name] of folders) ids.push((await mount.stat(`/${name}`)).nodeId);
+  const read = async (i: number, cookie: number, bytes = 1000): Promise<string[]> => {
+    const entries = await mount.entries(0, cookie, 'READDIRPLUS', bytes, ids[i]);
+    return entries.map(({ name }) => name);
+  };
+  assert.deepEqual(await read(0, 0, 500), ['.', '..', 'a0']);
+  for (let i = 0; i < 100; i++) {
+    assert.deepEqual(await read(i, 0), ['.', '..', ...['a', 'b', 'c'].map((n) => n + String(i))]);
+    assert.deepEqual(await read(i, 4), [`c${String(i)}`]);
+  }
+  assert.deepEqual(await read(0, 3), ['b0', 'c0'], 'its list was given up meanwhile');
+  await assert.rejects(mount.entries(0, 0, 'READDIR', 1000, 4711), { code: 'EBADF' });
+  operations.init({ minor: 45, flags: flags & ~FUSE_INIT.NO_OPENDIR_SUPPORT, flags2: 0 });
+  assert.ok((await mount.opendir('/d0')) > 0, 'an older guest opens them');
 });

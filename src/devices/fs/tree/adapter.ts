@@ -21,7 +21,7 @@ function flagsFor<Node, File>(core: TreeCore<Node, File>): number {
   let flags = core.validMs === Infinity ? FUSE_INIT.CACHE_SYMLINKS : FUSE_INIT.AUTO_INVAL_DATA;
   // No ATOMIC_O_TRUNC: Linux would have a running program emptied, and then fail with ETXTBSY.
   if (core.fs.setStat !== undefined) flags |= FUSE_INIT.HANDLE_KILLPRIV_V2;
-  if (core.fs.noOpen === true) flags |= FUSE_INIT.NO_OPEN_SUPPORT;
+  if (core.fs.noOpen === true) flags |= FUSE_INIT.NO_OPEN_SUPPORT | FUSE_INIT.NO_OPENDIR_SUPPORT;
   return flags;
 }
 
@@ -50,6 +50,7 @@ export function treeOperations<Node, File = Node>(
 
     lookup: (call) => nodes.lookup(core, call),
     getattr: (call) => nodes.getattr(core, call),
+    statx: (call) => nodes.statx(core, call),
     setattr: (call) => nodes.setattr(core, call),
     readlink: (call) => nodes.readlink(core, call),
     access: (call) => nodes.access(core, call),

@@ -24,6 +24,8 @@ import { timestampNow, writeAttr, writeU64 } from './wire.ts';
 const VALID_MS = 1000;
 const VALID_SECONDS_MAX = 31_536_000; // a year, for what is valid for ever
 const NS_PER_MS = 1_000_000;
+/** Lists that are kept of directories which nobody closes: they can be made again at any time. */
+const UNOPENED_MAX = 64;
 
 /** How a file system is served. */
 export interface TreeOptions {
@@ -83,9 +85,13 @@ export class TreeCore<Node, File> {
   readonly validMs: number;
   /** The guest reads without having opened (FUSE_NO_OPEN_SUPPORT); as it was agreed on. */
   noOpen = false;
+  /** The same of directories (FUSE_NO_OPENDIR_SUPPORT). */
+  noOpendir = false;
   readonly nodes: NodeTable<Node>;
   readonly files: OpenTable<OpenFile<Node, File>>;
   readonly directories: OpenTable<OpenDirectory<Node>>;
+  /** Directories that are read without having been opened, by their nodes; the last ones. */
+  readonly #unopened = new Map<number, OpenDirectory<Node>>();
   readonly locks: LockTable;
   readonly buffers: BufferPool;
   readonly snapshots: SnapshotBudget;
@@ -120,6 +126,28 @@ export class TreeCore<Node, File> {
     this.clear();
     const understood = (session.flags & FUSE_INIT.NO_OPEN_SUPPORT) !== 0;
     this.noOpen = this.fs.noOpen === true && understood;
+    const opendir = (session.flags & FUSE_INIT.NO_OPENDIR_SUPPORT) !== 0;
+    this.noOpendir = this.fs.noOpen === true && opendir;
+  }
+
+  /**
+   * The directory that a READDIR is about: an open one, or one that need not be open. Undefined for
+   * a number that is none.
+   */
+  listable(fh: number, nodeId: number): OpenDirectory<Node> | undefined {
+    if (fh !== 0 || !this.noOpendir) return this.directories.get(fh);
+    const before = this.#unopened.get(nodeId);
+    if (before !== undefined) return before;
+    const known = this.nodes.get(nodeId);
+    if (known === undefined) return undefined;
+    const directory = { known, snapshot: null };
+    this.#unopened.set(nodeId, directory);
+    for (const [id, each] of this.#unopened) {
+      if (this.#unopened.size <= UNOPENED_MAX) break;
+      each.snapshot?.close();
+      this.#unopened.delete(id);
+    }
+    return directory;
   }
 
   /**
@@ -245,6 +273,8 @@ export class TreeCore<Node, File> {
     this.locks.clear();
     for (const open of this.files.takeAll()) this.closeQuietly(open.file);
     for (const open of this.directories.takeAll()) open.snapshot?.close();
+    for (const each of this.#unopened.values()) each.snapshot?.close();
+    this.#unopened.clear();
     this.nodes.clear((node) => this.forgotten(node));
     if (pending.length > 0) this.completeSoon();
   }

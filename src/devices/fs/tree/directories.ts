@@ -31,6 +31,7 @@ const STATS_MAX = 1024;
 export function opendir<Node, File>(core: TreeCore<Node, File>, call: FuseCall): number {
   const known = core.nodes.get(call.nodeId);
   if (known === undefined) return -LINUX_E.STALE;
+  if (core.noOpendir) return -LINUX_E.NOSYS;
   return core.run(
     call,
     () => {
@@ -57,7 +58,7 @@ export function releasedir<Node, File>(core: TreeCore<Node, File>, call: FuseCal
 
 /** READDIR. */
 export function readdir<Node, File>(core: TreeCore<Node, File>, call: FuseCall): number {
-  const directory = core.directories.get(readU64(call.input, FUSE_READ_IN.fh));
+  const directory = core.listable(readU64(call.input, FUSE_READ_IN.fh), call.nodeId);
   if (directory === undefined) return -LINUX_E.BADF;
   const first = readU64(call.input, FUSE_READ_IN.offset);
   const bytesMax = Math.min(call.input.getUint32(FUSE_READ_IN.size, true), call.outBytesMax);
@@ -81,7 +82,7 @@ export function readdir<Node, File>(core: TreeCore<Node, File>, call: FuseCall):
 
 /** READDIRPLUS: entries with their attributes, which count as lookups. */
 export function readdirplus<Node, File>(core: TreeCore<Node, File>, call: FuseCall): number {
-  const directory = core.directories.get(readU64(call.input, FUSE_READ_IN.fh));
+  const directory = core.listable(readU64(call.input, FUSE_READ_IN.fh), call.nodeId);
   if (directory === undefined) return -LINUX_E.BADF;
   const first = readU64(call.input, FUSE_READ_IN.offset);
   const bytesMax = Math.min(call.input.getUint32(FUSE_READ_IN.size, true), call.outBytesMax);
@@ -103,14 +104,18 @@ export function readdirplus<Node, File>(core: TreeCore<Node, File>, call: FuseCa
   );
 }
 
-/** A directory as it is, when it is read from its beginning; as it was, further on. */
+/**
+ * A directory as it is, when it is read from its beginning; as it was, further on. What need not be
+ * opened never changes, and who reads one from its beginning is not the only one who does.
+ */
 function snapshotOf<Node, File>(
   core: TreeCore<Node, File>,
   directory: OpenDirectory<Node>,
   first: number,
   request: FsRequest,
 ): Awaitable<Snapshot<Node>> {
-  if (first !== 0 && directory.snapshot !== null) return directory.snapshot;
+  const isKept = first !== 0 || core.noOpendir;
+  if (isKept && directory.snapshot !== null) return directory.snapshot;
   const nothing: Iterable<DirectoryEntry<Node>> = [];
   return after(core.fs.list?.(directory.known.node, request) ?? nothing, (list) => {
     directory.snapshot?.close();

@@ -46,6 +46,8 @@ export interface Stat {
   readonly accessed?: Time | undefined;
   readonly modified?: Time | undefined;
   readonly changed?: Time | undefined;
+  /** When it was made, if that is known. */
+  readonly created?: Time | undefined;
 }
 
 /** What {@link FileSystem.setStat} is to change: what is there. */
@@ -133,8 +135,9 @@ export interface FileSystem<Node, File = Node> {
    */
   readonly validMs?: number;
   /**
-   * Files are read without being opened, which saves the guest two requests for each: nothing can
-   * be changed, all files have a `size`, and there are neither `open` nor `close`. Default: false.
+   * Files and directories are read without being opened, which saves the guest two requests for
+   * each: nothing ever changes, all files have a `size`, and there are neither `open` nor `close`.
+   * Default: false.
    */
   readonly noOpen?: boolean;
 

@@ -13,12 +13,21 @@ import {
   NAME_BYTES_MAX,
 } from '../../../fuse/index.ts';
 import type { FuseCall } from '../operations.ts';
+import { attrScratch, statxFromAttr } from '../statx.ts';
 import { after } from './awaitable.ts';
 import type { TreeCore } from './core.ts';
 import { fsError } from './errors.ts';
 import type { Awaitable, FsRequest, Stat, StatChanges, Timestamp } from './file-system.ts';
 import { nameBytes, textAt } from './names.ts';
-import { modeOf, readI64, readU64, timestampNow, writeU64 } from './wire.ts';
+import {
+  modeOf,
+  nanosecondsOf,
+  readI64,
+  readU64,
+  secondsOf,
+  timestampNow,
+  writeU64,
+} from './wire.ts';
 
 const NS_MAX = 999_999_999;
 const S_ISUID = 0o4000;
@@ -72,6 +81,21 @@ export function getattr<Node, File>(core: TreeCore<Node, File>, call: FuseCall):
     call,
     (request) => core.fs.stat(core.known(call.nodeId).node, request),
     (stat) => core.writeAttrOut(call.out, core.known(call.nodeId), stat),
+  );
+}
+
+/** STATX: the same, and when the node was made, if the file system knows. */
+export function statx<Node, File>(core: TreeCore<Node, File>, call: FuseCall): number {
+  return core.run(
+    call,
+    (request) => core.fs.stat(core.known(call.nodeId).node, request),
+    (stat) => {
+      core.writeAttrOut(attrScratch, core.known(call.nodeId), stat);
+      const { created } = stat;
+      const seconds = created === undefined ? 0 : secondsOf(created);
+      const nanoseconds = created === undefined ? -1 : nanosecondsOf(created);
+      return statxFromAttr(call.out, attrScratch, seconds, nanoseconds);
+    },
   );
 }
 

@@ -33,6 +33,7 @@ export class Snapshot<Node> {
     { name: DOT_DOT, node: undefined, kind: 'directory' },
   ];
   readonly #budget: SnapshotBudget;
+  #isClosed = false;
 
   /** Takes what a file system's `list` gives; names that Linux cannot have are left out. */
   constructor(list: Iterable<DirectoryEntry<Node>>, budget: SnapshotBudget) {
@@ -53,8 +54,8 @@ export class Snapshot<Node> {
 
   /** Gives its part of the budget back. */
   close(): void {
-    this.#budget.entries -= this.#entries.length;
-    this.#entries.length = 0;
+    if (!this.#isClosed) this.#budget.entries -= this.#entries.length;
+    this.#isClosed = true; // who still reads it may go on
   }
 }
 
