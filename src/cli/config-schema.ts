@@ -13,7 +13,7 @@ import { VSOCK } from './config-vsock.ts';
 import type { VsockInput } from './config-vsock.ts';
 import { ACL_MODES, CACHE_MODES, OWNERS, tagFault } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
-import { LIMITS, SIZE_RULE, parseSize, serialFault } from './limits.ts';
+import { LIMITS, SIZE_RULE, parseByteLimit, parseSize, serialFault } from './limits.ts';
 import { LOG_FORMATS, LOG_LEVELS } from './options.ts';
 import type { LogFormat } from './options.ts';
 import { z } from './zod.ts';
@@ -146,7 +146,7 @@ const RNG = z.strictObject({
   file: text.optional().describe('a file, device or FIFO that the bytes come from'),
   'max-bytes': z
     .union([z.number(), z.string()], { error: BYTES_ERROR })
-    .refine((value) => parseSize(String(value)) !== null, { error: BYTES_ERROR })
+    .refine((value) => parseByteLimit(value) !== null, { error: BYTES_ERROR })
     .optional()
     .describe('at most so many bytes in each period'),
   period: wholeNumber(LIMITS.periodMs).optional().describe('in milliseconds'),

@@ -160,7 +160,9 @@ test('every setting of an entropy device reaches it', () => {
 devices:
   - {type: rng, file: random, max-bytes: 4K, period: 1000, fd: 5}
   - {type: rng, max-bytes: 512, fd: 6}
-  - {type: rng, fd: 7}
+  - {type: rng, max-bytes: 18446744073709551615, fd: 7}
+  - {type: rng, max-bytes: '9007199254740992', fd: 8}
+  - {type: rng, fd: 9}
 `;
   const devices = parseConfig(source, '/etc/vm.yaml').devices.map((device) => {
     assert.ok(device.type === 'rng');
@@ -169,6 +171,8 @@ devices:
   assert.deepEqual(devices, [
     { file: '/etc/random', maxBytes: 4096, period: 1000 },
     { maxBytes: 512 },
+    { maxBytes: Number.MAX_SAFE_INTEGER },
+    { maxBytes: Number.MAX_SAFE_INTEGER },
     {},
   ]);
 });
@@ -374,7 +378,7 @@ test('a fault is named by file, line and column, by its place, and by what would
       'devices:\n  - type: fs\n    socket-path: a.sock\n',
       'vm.yaml:2:5: devices[0]: needs one of shared-dir, archive, memory, and there is none',
     ],
-    ...['lots', 0].map((value): [string, string] => [
+    ...['lots', 0, 36893488147419103000].map((value): [string, string] => [
       `devices:\n  - type: rng\n    fd: 3\n    max-bytes: ${value}\n`,
       'vm.yaml:4:16: devices[0].max-bytes: must be a number of bytes, or a size such as ' +
         `512M or 2G, not ${JSON.stringify(value)}`,

@@ -27,7 +27,7 @@ import { END_KEYS, consoleFaults, endKeys, usesStdio } from './console-settings.
 import type { ConsoleChoices } from './console-settings.ts';
 import { fsFaults } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
-import { parseMode, parseSize } from './limits.ts';
+import { parseByteLimit, parseMode, parseSize } from './limits.ts';
 import type { LogFormat } from './options.ts';
 import type { RngChoices } from './rng-settings.ts';
 import type { SocketSettings } from './socket-address.ts';
@@ -379,7 +379,7 @@ function rngChoices(device: RngInput, folder: string): RngChoices {
   const maxBytes = device['max-bytes'];
   return {
     file: file === undefined ? undefined : resolve(folder, file),
-    maxBytes: typeof maxBytes === 'string' ? (parseSize(maxBytes) ?? undefined) : maxBytes,
+    maxBytes: maxBytes === undefined ? undefined : (parseByteLimit(maxBytes) ?? undefined),
     period,
   };
 }

@@ -28,6 +28,7 @@ type Setting =
   | 'logKeep'
   | 'vsockPort'
   | 'tcpPort'
+  | 'listenPort'
   | 'connections'
   | 'txBuffer'
   | 'seconds'
@@ -51,6 +52,7 @@ export const LIMITS: Readonly<Record<Setting, NumberRule>> = {
   logKeep: { min: 0, max: 1000 },
   vsockPort: { min: 0, max: 0xffff_fffe }, // the number above stands for any port
   tcpPort: { min: 1, max: 65_535 },
+  listenPort: { min: 0, max: 65_535 }, // 0: one that is free
   connections: { min: 1, max: 65_536 },
   txBuffer: { min: 4096, max: 16 * 1024 * 1024 },
   seconds: { min: 0, max: 86_400 },
@@ -75,6 +77,24 @@ export function parseSize(text: string): number | null {
   const power = unit === '' ? 0 : SIZE_UNITS.indexOf(unit.toUpperCase()) + 1;
   const bytes = Number(digits) * 1024 ** power;
   return digits !== '' && bytes > 0 && Number.isSafeInteger(bytes) ? bytes : null;
+}
+
+/** The most that 64 bits hold, and what a program with such a limit means by none. */
+const BYTE_LIMIT_MAX = 2n ** 64n - 1n;
+
+/**
+ * The bytes that a limit allows, as {@link parseSize} reads them, up to 64 bits; null when it is no
+ * size. Beyond 2^53 - 1 it is that number: no device gets there in a day.
+ */
+export function parseByteLimit(value: string | number): number | null {
+  const [, digits = '', unit = ''] = /^([0-9]+)([KMGT]?)(?:i?B)?$/i.exec(String(value)) ?? [];
+  if (digits === '') return null;
+  const power = unit === '' ? 0 : SIZE_UNITS.indexOf(unit.toUpperCase()) + 1;
+  // A number of YAML that is too large to be exact was rounded up already.
+  const isRounded = typeof value === 'number' && value === Number(BYTE_LIMIT_MAX);
+  const bytes = isRounded ? BYTE_LIMIT_MAX : BigInt(digits) * 1024n ** BigInt(power);
+  if (bytes === 0n || bytes > BYTE_LIMIT_MAX) return null;
+  return Math.min(Number(bytes), Number.MAX_SAFE_INTEGER);
 }
 
 /** The rule in words: `a power of two from 4 to 32768`. */

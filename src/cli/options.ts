@@ -12,6 +12,7 @@ import {
   SIZE_RULE,
   keepsRule,
   parseMode,
+  parseByteLimit,
   parseSize,
   ruleText,
   serialFault,
@@ -89,6 +90,13 @@ export function octalMode(text: string): number {
 /** Reads a size such as 512M; the units are powers of 1024. */
 export function byteSize(text: string): number {
   const bytes = parseSize(text);
+  if (bytes === null) throw new InvalidArgumentError(`${said(SIZE_RULE)} is needed.`);
+  return bytes;
+}
+
+/** Reads the most bytes of something. */
+export function byteLimit(text: string): number {
+  const bytes = parseByteLimit(text);
   if (bytes === null) throw new InvalidArgumentError(`${said(SIZE_RULE)} is needed.`);
   return bytes;
 }

@@ -6,6 +6,7 @@
  */
 import type { BackendAddress } from '../backend/index.ts';
 import { VsockNetwork, openVsock } from '../devices/vsock/index.ts';
+import type { VsockListen } from '../devices/vsock/index.ts';
 import { host } from '../sys/index.ts';
 import type { VsockCommandOptions } from './commands/vsock.ts';
 import { oneLine } from './format.ts';
@@ -50,26 +51,40 @@ export function vsockEntry(
   network: VsockNetwork,
 ): ServeEntry {
   const options = vsockOptions(choices);
+  let listening: readonly string[] = [];
   return {
     name,
     address,
-    open: () => Promise.resolve(openVsock(options, network)),
-    describe: () => describeGuest(choices),
+    open: () => {
+      const device = openVsock(options, network);
+      ({ listening } = device);
+      return Promise.resolve(device);
+    },
+    describe: () => describeGuest(choices, listening),
     hint: () => Promise.resolve(attachHint(address, choices)),
   };
 }
 
-function describeGuest(choices: VsockChoices): string {
+/** `listening`: where the device listens in fact, the path of the hybrid convention first. */
+function describeGuest(choices: VsockChoices, listening: readonly string[]): string {
   const { guestCid = GUEST_CID, udsPath, groups } = choices;
+  const names = udsPath === undefined ? listening : listening.slice(1);
   const rules = [
     ...(udsPath === undefined ? [] : [udsPath]),
     ...forwardsOf(choices).map(forwardText),
-    ...listensOf(choices).map(listenText),
+    ...listensOf(choices).map((each, i) => listenText(withPort(each, names[i]))),
   ].map(oneLine);
   const more = rules.length - RULES_SHOWN_MAX;
   const shown = more > 1 ? [...rules.slice(0, RULES_SHOWN_MAX), `${more} more`] : rules;
   const named = groups === undefined ? [] : [`group ${groups.map(oneLine).join('+')}`];
   return [`guest CID ${guestCid}`, ...shown, ...named].join(', ');
+}
+
+/** A listener on any free port (0) with the port that it got: programs read it in the log. */
+function withPort(listen: VsockListen, name: string | undefined): VsockListen {
+  const { source } = listen;
+  if (source.kind !== 'tcp' || source.port !== 0 || name === undefined) return listen;
+  return { ...listen, source: { ...source, port: Number(name.slice(name.lastIndexOf(':') + 1)) } };
 }
 
 function attachHint(address: BackendAddress, choices: VsockChoices): string[] {

@@ -74,10 +74,17 @@ export function vsockFaults(choices: VsockChoices, socketPath: string | undefine
       faults.push({ key, text: 'is for the sockets of uds-path and listen, and there are none' });
     }
   }
-  const listens = listensOf(choices).map((each) => listenText(each).replace(/=[^=]*$/, ''));
+  const listens = placesOf(choices);
   const twice = listens.find((each, i) => listens.indexOf(each) < i);
   if (twice !== undefined) faults.push({ key: 'listen', text: `${twice} is there twice` });
   return faults;
+}
+
+/** Where a guest listens, in words; a port that is any free one is another each time. */
+function placesOf(choices: VsockChoices): string[] {
+  return listensOf(choices)
+    .filter(({ source }) => source.kind !== 'tcp' || source.port !== 0)
+    .map((each) => listenText(each).replace(/=[^=]*$/, ''));
 }
 
 /** Whether anything but another guest can be reached; what to say when nothing can. */
@@ -108,9 +115,7 @@ export function pairFaults(
     const places: [key: string, text: string][] = [['guest-cid', String(vm.guestCid ?? GUEST_CID)]];
     if (socket.socketPath !== undefined) places.push(['socket', resolve(socket.socketPath)]);
     if (vm.udsPath !== undefined) places.push(['uds-path', resolve(vm.udsPath)]);
-    for (const each of listensOf(vm)) {
-      places.push(['listen', listenText(each).replace(/=[^=]*$/, '')]);
-    }
+    for (const place of placesOf(vm)) places.push(['listen', place]);
     for (const [key, text] of places) {
       const first = taken.get(`${key} ${text}`) ?? second;
       if (first < second) faults.push({ key, text: `${text} is another guest's`, first, second });

@@ -116,6 +116,7 @@ test('what is wrong with a listener is named, with what to write', () => {
     ['tcp:127.0.0.1:2222', /no '=' in it: write tcp:HOST:PORT=guest:PORT/],
     ['guest:22=tcp:127.0.0.1:2222', /how a forward is written: use forward/],
     ['tcp:127.0.0.1:2222=22', /'22' is not a port of the guest: write tcp:HOST/],
+    ['tcp:127.0.0.1:65536=guest:22', /must be a whole number from 0 to 65535/],
     ['tcp:127.0.0.1=guest:22', /has no port: write tcp:127\.0\.0\.1:PORT/],
     ['tcp:127.0.0.1:2222=guest:*', /the guest's port '\*' must be a whole number/],
     ['tcp:db.example:22=guest:22', /'db\.example' is no address of this host: write it in digits/],

@@ -127,7 +127,7 @@ function source(text: string): VsockSource {
     case 'unix-seqpacket':
       return { kind: 'unix', path: pathOf(rest, text), type: 'seqpacket' };
     case 'tcp': {
-      const { host, port } = hostAndPort(rest, text);
+      const { host, port } = hostAndPort(rest, text, LIMITS.listenPort);
       if (port === undefined) throw new TextFault(`'${text}' has no port: write ${text}:PORT`);
       if (isIP(host) === 0 && !LISTEN_NAMES.includes(host)) {
         throw new TextFault(
@@ -158,7 +158,11 @@ function pathOf(rest: string, text: string): string {
 }
 
 /** `127.0.0.1:22`, `[::1]:22`; `22` is a port of this host; `db.example` has no port. */
-function hostAndPort(rest: string, text: string): { host: string; port?: number } {
+function hostAndPort(
+  rest: string,
+  text: string,
+  rule: NumberRule = LIMITS.tcpPort,
+): { host: string; port?: number } {
   const found = /^(?:\[([^\]]+)\]|([^:[\]]*))(?::([^:]*))?$/.exec(rest);
   if (found === null) {
     throw new TextFault(
@@ -167,14 +171,14 @@ function hostAndPort(rest: string, text: string): { host: string; port?: number 
   }
   const [, v6, name = '', portText] = found;
   if (v6 === undefined && portText === undefined && /^[0-9]+$/.test(name)) {
-    return { host: LOCAL_HOST, port: number(name, LIMITS.tcpPort, `the port of '${text}'`) };
+    return { host: LOCAL_HOST, port: number(name, rule, `the port of '${text}'`) };
   }
   const host = v6 ?? (name === '' ? LOCAL_HOST : name);
   if (portText === undefined) {
     if (rest === '') throw new TextFault(`'${text}' has no address: write tcp:HOST:PORT`);
     return { host };
   }
-  return { host, port: number(portText, LIMITS.tcpPort, `the port of '${text}'`) };
+  return { host, port: number(portText, rule, `the port of '${text}'`) };
 }
 
 /** `CID:PORT`, or `CID` for the port that the guest names. */

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { RngClient } from '../../src/frontend/index.ts';
 import { randomnessFaults } from '../../src/testing/index.ts';
-import { PROGRAM_FILE, RunningProgram, withProgram } from '../support/program.ts';
+import { PROGRAM_FILE, RunningProgram, runProgram, withProgram } from '../support/program.ts';
 
 /** How long an end may take on a machine that is busy with other tests. */
 const SLOW_MS = 5000;
@@ -155,6 +155,22 @@ test('a configuration has entropy devices beside each other', async () => {
     assert.equal(code, 0);
     assert.match(textsOf(stderr)[1] ?? '', /bytes, each .* at most 1\.0 KiB in 100 ms$/);
   });
+});
+
+test('a limit of 64 bits is taken, and one beyond is no size', async () => {
+  const path = newSocketPath();
+  const limit = ['--max-bytes', '18446744073709551615', '--period', '1'];
+  await withProgram(['rng', '-s', path, ...limit], {}, async (program) => {
+    await program.says(/"event":"listening"/);
+    await withClient(path, async (client) => {
+      assert.equal((await client.read(4096)).length, 4096);
+    });
+  });
+  for (const size of ['18446744073709551616', '16777216T', '0']) {
+    const { code, stderr } = await runProgram(['rng', '-s', path, '--max-bytes', size]);
+    assert.equal(code, 2);
+    assert.match(stderr, /--max-bytes.*A size such as 512M or 2G is needed/);
+  }
 });
 
 test('a period that limits nothing is remarked on', async () => {

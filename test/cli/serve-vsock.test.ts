@@ -209,6 +209,23 @@ test('ports of the guest that the host finds: TCP and a Unix socket', async () =
   });
 });
 
+test('a listener on port 0 takes a free port, and the log says which', async () => {
+  const udsPath = join(folder, `${count}.host`);
+  const listen = ['--listen', 'tcp:127.0.0.1:0=guest:22', '--listen', 'tcp:127.0.0.1:0=guest:80'];
+  const args = ['vsock', '--socket-path', socketPath, '--uds-path', udsPath, ...listen];
+  await withProgram(args, {}, async (program) => {
+    const { input: text = '' } = await program.says(/^.*"event":"listening".*$/m);
+    const [, ssh = 0, web = 0] =
+      /tcp:127\.0\.0\.1:(\d+)=guest:22, tcp:127\.0\.0\.1:(\d+)=guest:80/.exec(text) ?? [];
+    assert.ok(Number(ssh) > 0 && Number(web) > 0 && ssh !== web, text);
+    await withGuest(socketPath, async (guest) => {
+      guest.listen(22, answerBy);
+      const socket = connect({ port: Number(ssh), host: '127.0.0.1', allowHalfOpen: true });
+      assert.equal(await ask(socket, 'a word'), 'A WORD');
+    });
+  });
+});
+
 /** Settings of a guest with its CID in its paths. */
 function vm(cid: number, more = ''): string {
   const base = join(folder, `${count}-${cid}`);

@@ -12,7 +12,7 @@ import {
   addLogOptions,
   addSandboxOptions,
   addSocketOptions,
-  byteSize,
+  byteLimit,
   wholeNumber,
 } from '../options.ts';
 import type { LogOptions, SandboxOptions, SocketOptions } from '../options.ts';
@@ -67,7 +67,7 @@ function addSourceOptions(command: Command): void {
       new Option(
         '-m, --max-bytes <SIZE>',
         'give at most so many in each period, such as 512 or 4K; all sockets share them',
-      ).argParser(byteSize),
+      ).argParser(byteLimit),
     )
     .addOption(
       new Option('-p, --period <MS>', 'the period, in milliseconds (default: 65536)').argParser(

@@ -1,0 +1,47 @@
+/**
+ * A guest that connects to a program whose queue of connections is full: it waits, it is not
+ * refused, and it comes through as the program accepts.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { unlinkSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { acceptSocket, closeFd, listenUnix } from '../../sys/index.ts';
+import { withVsock } from '../../testing/index.ts';
+import { VIRTIO_VSOCK_OP as OP } from './layout.ts';
+
+const PORT = 601;
+const GUEST_PORTS = [700, 701, 702, 703];
+/** Many times as long as an attempt rests, so that there are several. */
+const BUSY_MS = 30;
+// Elsewhere a full queue refuses, as connect(2) of those systems has it.
+const skip = process.platform === 'linux' ? false : 'only Linux tells a full queue by EAGAIN';
+
+describe('a program of the host that accepts slowly', { skip }, () => {
+  it('gets each connection of the guest, in turn, however often it was tried', async () => {
+    await withVsock(async (talk) => {
+      // With a backlog of 0 Linux lets one connection wait.
+      const path = `${talk.uds}_${String(PORT)}`;
+      const listener = listenUnix(path, { backlog: 0 });
+      const accepted: number[] = [];
+      try {
+        for (const srcPort of GUEST_PORTS) {
+          talk.guest.send({ op: OP.REQUEST, srcPort, dstPort: PORT });
+        }
+        for (const srcPort of GUEST_PORTS) {
+          const answer = await talk.expect(OP.RESPONSE);
+          assert.deepEqual([answer.srcPort, answer.dstPort], [PORT, srcPort]);
+          await sleep(BUSY_MS);
+          accepted.push(acceptSocket(listener));
+          assert.ok((accepted.at(-1) as number) >= 0, 'it was there before the guest heard of it');
+        }
+        assert.ok(acceptSocket(listener) < 0, 'nobody came twice');
+      } finally {
+        for (const fd of [...accepted, listener]) if (fd >= 0) closeFd(fd);
+        unlinkSync(path);
+      }
+    });
+  });
+});
