@@ -50,6 +50,8 @@ const IORING_ENTER_EXT_ARG = 8;
 const IORING_SQ_CQ_OVERFLOW = 2;
 const IORING_SQ_TASKRUN = 4;
 const IORING_FSYNC_DATASYNC = 1;
+const IORING_POLL_ADD_MULTI = 1;
+const IORING_CQE_F_MORE = 2;
 
 const OP = {
   NOP: 0,
@@ -213,9 +215,13 @@ export class Uring {
     return this.#prepare(OP.FALLOCATE, fd, offset, lengthBytes, mode, 0, userData);
   }
 
-  /** Completes once, when the fd is ready, with the events. */
-  prepPollAdd(fd: number, events: number, userData: number): boolean {
-    return this.#prepare(OP.POLL_ADD, fd, 0, 0, 0, events, userData);
+  /**
+   * Completes when the fd is ready, with the events: once, or with `multishot` (Linux 5.13, else
+   * -EINVAL) each time that somebody makes it ready, ready as it may still be; see `hasMoreAt`.
+   */
+  prepPollAdd(fd: number, events: number, userData: number, multishot = false): boolean {
+    const flags = multishot ? IORING_POLL_ADD_MULTI : 0;
+    return this.#prepare(OP.POLL_ADD, fd, 0, 0, flags, events, userData);
   }
 
   /** Cancels the request with that `userData`, which then completes with -ECANCELED. */
@@ -272,6 +278,12 @@ export class Uring {
   /** Its result: what the system call would return, or a negative errno. */
   resultAt(i: number): number {
     return this.#cqes[((this.#head + i) & this.#cqMask) * CQE_WORDS + 2] as number;
+  }
+
+  /** Whether the same request will complete again. */
+  hasMoreAt(i: number): boolean {
+    const flags = this.#cqes[((this.#head + i) & this.#cqMask) * CQE_WORDS + 3] as number;
+    return (flags & IORING_CQE_F_MORE) !== 0;
   }
 
   /** Takes `count` completions away. */

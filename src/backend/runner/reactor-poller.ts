@@ -4,8 +4,8 @@
  * @module
  */
 import { assert } from '../../util/index.ts';
-import { createPoller } from '../../sys/index.ts';
-import type { Poller } from '../../sys/index.ts';
+import { READABLE, createPoller } from '../../sys/index.ts';
+import type { NotifierConsumer, Poller } from '../../sys/index.ts';
 import type { ReactorTimer, ReactorWatch } from '../device.ts';
 import { TimerList } from './reactor.ts';
 import type { WatchSlot, WorkerReactor } from './reactor.ts';
@@ -61,6 +61,10 @@ export class PollerReactor implements WorkerReactor {
       throw error;
     }
     return slot;
+  }
+
+  watchNotifier(consumer: NotifierConsumer, signalled: (signals: number) => void): ReactorWatch {
+    return this.watch(consumer.fd, READABLE, () => signalled(consumer.drain()));
   }
 
   after(ms: number, fire: () => void): ReactorTimer {

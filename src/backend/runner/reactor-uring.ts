@@ -5,8 +5,8 @@
  * @module
  */
 import { assert } from '../../util/index.ts';
-import { ERRNO } from '../../sys/index.ts';
-import type { Uring } from '../../sys/index.ts';
+import { ERRNO, READABLE, fdKind } from '../../sys/index.ts';
+import type { NotifierConsumer, Uring } from '../../sys/index.ts';
 import type { ReactorTimer, ReactorWatch } from '../device.ts';
 import { TimerList } from './reactor.ts';
 import type { WatchSlot, WorkerReactor } from './reactor.ts';
@@ -17,6 +17,7 @@ const RECEIVER_IGNORED = 1;
 const RECEIVERS_MAX = 4096;
 
 const ECANCELED = ERRNO.ECANCELED as number;
+const EINVAL = ERRNO.EINVAL as number;
 
 /** Given to `ready` for an fd that cannot be polled; the value of POLLERR on every host. */
 const POLL_ERROR = 8;
@@ -27,6 +28,8 @@ const SQ_HAS_ROOM = 'the submission queue has room after it was submitted';
 interface UringSlot extends WatchSlot {
   /** A poll request is under way; the slot is not used again before it has ended. */
   armed: boolean;
+  /** The request goes on after it has completed: the fd is not looked at, but heard. */
+  multishot: boolean;
 }
 
 /** See the module. */
@@ -38,6 +41,7 @@ export class UringReactor implements WorkerReactor {
   readonly #receivers: ((slot: number, result: number) => void)[];
   readonly #freeKeys: number[] = []; // of slots that are not used now
   readonly #timers = new TimerList();
+  #more = false; // the completion that is being dispatched is not its request's last
 
   constructor(uring: Uring) {
     this.uring = uring;
@@ -51,6 +55,27 @@ export class UringReactor implements WorkerReactor {
   }
 
   watch(fd: number, events: number, ready: (events: number) => void): ReactorWatch {
+    return this.#watch(fd, events, ready, false);
+  }
+
+  watchNotifier(consumer: NotifierConsumer, signalled: (signals: number) => void): ReactorWatch {
+    // Each write to an eventfd wakes who waits for it, whatever its count: no need to drain it, nor
+    // to ask again. A pipe would fill up.
+    const multishot = fdKind(consumer.fd) === 'other';
+    const ready = (events: number): void => {
+      const heard = slot.multishot && (events & READABLE) !== 0;
+      signalled(heard ? 1 : consumer.drain());
+    };
+    const slot = this.#watch(consumer.fd, READABLE, ready, multishot);
+    return slot;
+  }
+
+  #watch(
+    fd: number,
+    events: number,
+    ready: (events: number) => void,
+    multishot: boolean,
+  ): UringSlot {
     const key = this.#freeKeys.pop() ?? this.#slots.length;
     const slot: UringSlot = {
       fd,
@@ -58,6 +83,7 @@ export class UringReactor implements WorkerReactor {
       ready,
       closed: false,
       armed: false,
+      multishot,
       setEvents: (next) => {
         if (slot.closed || next === slot.events) return;
         slot.events = next;
@@ -112,6 +138,7 @@ export class UringReactor implements WorkerReactor {
     for (let i = 0; i < count; i++) {
       const userData = uring.userDataAt(i);
       const result = uring.resultAt(i);
+      this.#more = uring.hasMoreAt(i);
       const receiver = Math.floor(userData / SLOTS_PER_RECEIVER);
       const receive = this.#receivers[receiver] as (slot: number, result: number) => void;
       receive(userData % SLOTS_PER_RECEIVER, result);
@@ -124,12 +151,17 @@ export class UringReactor implements WorkerReactor {
   #ready(key: number, result: number): void {
     const slot = this.#slots[key];
     if (slot === undefined) return;
-    slot.armed = false;
+    slot.armed = this.#more;
     if (slot.closed) {
-      this.#release(key);
+      if (!slot.armed) this.#release(key);
       return;
     }
-    if (result >= 0 || result === -ECANCELED) {
+    if (slot.armed) {
+      slot.ready(result);
+    } else if (result === -EINVAL && slot.multishot) {
+      slot.multishot = false; // before Linux 5.13; the notifier is drained then
+      this.#unarmed.push(key);
+    } else if (result >= 0 || result === -ECANCELED) {
       this.#unarmed.push(key);
       if (result > 0) slot.ready(result);
     } else {
@@ -149,9 +181,10 @@ export class UringReactor implements WorkerReactor {
       const slot = this.#slots[key];
       if (slot === undefined || slot.closed || slot.armed || slot.events === 0) continue;
       slot.armed = true;
-      if (this.uring.prepPollAdd(slot.fd, slot.events, key)) continue;
+      if (this.uring.prepPollAdd(slot.fd, slot.events, key, slot.multishot)) continue;
       this.uring.submit();
-      assert(this.uring.prepPollAdd(slot.fd, slot.events, key), SQ_HAS_ROOM);
+      const prepared = this.uring.prepPollAdd(slot.fd, slot.events, key, slot.multishot);
+      assert(prepared, SQ_HAS_ROOM);
     }
   }
 

@@ -6,6 +6,7 @@
  * @module
  */
 import { monotonicUs } from '../../sys/index.ts';
+import type { NotifierConsumer } from '../../sys/index.ts';
 import type { Reactor, ReactorTimer, ReactorWatch } from '../device.ts';
 
 /** A reactor as the worker's loop uses it. */
@@ -21,6 +22,11 @@ export interface WorkerReactor extends Reactor {
   hasWork(): boolean;
   /** Blocks until something happens or the time is over (-1: no limit), then dispatches it. */
   wait(timeoutUs: number): void;
+  /**
+   * Calls `signalled` after each signal, or once for several, with what `NotifierConsumer.drain`
+   * would return. The notifier need not have been drained then, and is not to be.
+   */
+  watchNotifier(consumer: NotifierConsumer, signalled: (signals: number) => void): ReactorWatch;
   close(): void;
 }
 

@@ -221,10 +221,10 @@ export class WorkerLoop {
   #watchKick(ring: RunningRing): void {
     const { kick } = ring;
     if (kick === null) return;
-    const watch = this.#reactor.watch(kick.fd, READABLE, () => {
+    const watch = this.#reactor.watchNotifier(kick, (signalled) => {
       bump(this.#counters, COUNTER.kicks);
       // A front-end that is gone leaves the read end of its pipe readable for ever.
-      if (kick.drain() < 0) this.#unwatchKick(ring);
+      if (signalled < 0) this.#unwatchKick(ring);
     });
     this.#kickWatches.set(ring, watch);
   }
