@@ -230,8 +230,8 @@ function uringFinding(sys: Sys, host: HostFacts): Finding[] {
     case 'works':
       return [{ ...common, status: 'works', detail: `Linux ${host.release}`, remedy: null }];
     case 'too old': {
-      const detail = `Linux ${host.release}, and 5.11 is needed; ${WITHOUT_URING}`;
-      const todo = remedy('Use Linux 5.11 or later');
+      const detail = `Linux ${host.release}, and 5.13 is needed; ${WITHOUT_URING}`;
+      const todo = remedy('Use Linux 5.13 or later');
       return [{ ...common, status: 'slower', detail, remedy: todo }];
     }
     case 'refused': {

@@ -64,7 +64,7 @@ export type UringVerdict =
   | { readonly kind: 'works' }
   /** This system has none, or VHOST_USER_HOST=posix forbids it. */
   | { readonly kind: 'absent' }
-  /** Linux before 5.11. */
+  /** Linux before 5.13. */
   | { readonly kind: 'too old' }
   /** `EPERM`: a setting or a filter of system calls; `ENOSYS`: no such call; `ENOMEM`: a limit. */
   | { readonly kind: 'refused'; readonly errnoName: string };

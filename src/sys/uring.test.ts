@@ -224,6 +224,35 @@ describe('io_uring', { skip }, () => {
     consumer.close();
   });
 
+  it('hears each signal of an eventfd by one request, though nobody drains it', () => {
+    const { notifier, consumer } = createNotifier();
+    withRing(8, (ring) => {
+      notifier.signal(); // before there is anybody to hear it
+      ring.prepPollAdd(consumer.fd, READABLE, 12, true);
+      ring.submit();
+      for (let signals = 0; signals < 20; signals++) {
+        if (signals > 0) notifier.signal();
+        ring.submitAndWait(1, 2e6);
+        assert.equal(ring.pending(), 1, `signal ${signals}`);
+        assert.equal(ring.userDataAt(0), 12);
+        assert.equal(ring.resultAt(0) & READABLE, READABLE);
+        assert.ok(ring.hasMoreAt(0));
+        ring.advance(1);
+      }
+      ring.submitAndWait(1, 1000);
+      assert.equal(ring.pending(), 0, 'ready as it is, it is not told of again');
+      ring.prepCancel(12, 13);
+      ring.submitAndWait(2, 2e6);
+      assert.equal(ring.pending(), 2);
+      const cancelled = ring.userDataAt(0) === 12 ? 0 : 1;
+      assert.equal(ring.resultAt(cancelled), errno('ECANCELED'));
+      assert.equal(ring.hasMoreAt(cancelled), false);
+      ring.advance(2);
+    });
+    notifier.close();
+    consumer.close();
+  });
+
   it('cancels what waits, and says when there is nothing to cancel', () => {
     const { notifier, consumer } = createNotifier();
     withRing(8, (ring) => {

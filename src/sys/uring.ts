@@ -41,7 +41,10 @@ const SETUP_FLAGS: readonly number[] = [
 ];
 const IORING_FEAT_SINGLE_MMAP = 1 << 0;
 const IORING_FEAT_EXT_ARG = 1 << 8;
-const FEATURES_NEEDED = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_EXT_ARG; // Linux 5.11
+/** Came together with multishot poll requests, which no bit tells of. */
+const IORING_FEAT_RSRC_TAGS = 1 << 10;
+/** Linux 5.13. */
+const FEATURES_NEEDED = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_EXT_ARG | IORING_FEAT_RSRC_TAGS;
 
 const IORING_OFF_SQ_RING = 0;
 const IORING_OFF_SQES = 0x10000000;
@@ -216,8 +219,8 @@ export class Uring {
   }
 
   /**
-   * Completes when the fd is ready, with the events: once, or with `multishot` (Linux 5.13, else
-   * -EINVAL) each time that somebody makes it ready, ready as it may still be; see `hasMoreAt`.
+   * Completes when the fd is ready, with the events: once, or with `multishot`
+   * each time that somebody makes it ready, ready as it may still be; see `hasMoreAt`.
    */
   prepPollAdd(fd: number, events: number, userData: number, multishot = false): boolean {
     const flags = multishot ? IORING_POLL_ADD_MULTI : 0;

@@ -41,7 +41,7 @@ describe('the polling window', () => {
     const window = new PollWindow(32);
     for (let i = 0; i < 100; i++) {
       window.slept(5);
-      window.caught();
+      window.caught(5);
       assert.equal(window.us, 32);
     }
   });
@@ -55,6 +55,11 @@ describe('the polling window', () => {
   it('stays open when most of what it waits for comes in time', () => {
     const polled = polledUs(64, (i) => (i % 4 === 0 ? 110 : 40));
     assert.ok(polled.caught > 7000, `${polled.caught} of 7500 waits of 40 µs were caught`);
+  });
+
+  it('rests when what it catches comes late, though each poll catches something', () => {
+    const polled = polledUs(128, () => 120);
+    assert.ok(polled.caught < 500, `${polled.caught} of 10000 waits of 120 µs were caught`);
   });
 
   it('opens again when the other side has become quicker', () => {
@@ -84,7 +89,7 @@ function polledUs(
     const wait = waitUs(i);
     if (window.us >= wait) {
       caught++;
-      window.caught();
+      window.caught(wait);
     } else {
       vainUs += window.us;
       window.slept(wait - window.us);

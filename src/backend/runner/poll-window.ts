@@ -6,16 +6,22 @@
  * That alone is not enough. A driver that asks again after now 40 and now 90 µs keeps a window of
  * 64 µs open that is in vain each other time; and a poll can be in vain for as long as it lasts and
  * the sleep after it be short all the same, when the other side waits for the CPU that polls. So
- * polling has a balance: what it catches is put in, what it spends in vain is taken out, and with
- * nothing left the window rests, longer each time.
+ * polling has a balance: what it catches is put in, the less the longer it took, what it spends in
+ * vain is taken out, and with nothing left the window rests, longer each time.
  *
  * @module
  */
 
 const WINDOW_US_AT_FIRST = 4;
 
-/** What a wake-up costs, and so what a poll that catches something is worth. */
+/** What a wake-up costs, and so what a short poll that catches something is worth. */
 const CAUGHT_US = 32;
+/**
+ * From here on a poll is worth less, half a microsecond for each one that it takes, and nothing at
+ * three times as long: the other side, whose thread shares a core with ours or waits for it, goes
+ * slower for as long as we poll.
+ */
+const WORTH_LESS_FROM_US = 32;
 /** The balance at first, and at most: what polling may spend when its luck turns. */
 const BALANCE_US_MAX = 256;
 /** The balance after a rest: as much as growing to 64 µs costs when all of it is in vain. */
@@ -42,12 +48,15 @@ export class PollWindow {
     return this.#windowUs;
   }
 
-  /** A poll has found something to do. */
-  caught(): void {
-    this.#balanceUs += CAUGHT_US;
-    if (this.#balanceUs < BALANCE_US_MAX) return;
-    this.#balanceUs = BALANCE_US_MAX;
-    this.#nextRestSleeps = REST_SLEEPS_MIN;
+  /** A poll has found something to do after `polledUs`. */
+  caught(polledUs: number): void {
+    this.#balanceUs += CAUGHT_US - Math.max(0, polledUs - WORTH_LESS_FROM_US) / 2;
+    if (this.#balanceUs < 0) {
+      this.#rest();
+    } else if (this.#balanceUs >= BALANCE_US_MAX) {
+      this.#balanceUs = BALANCE_US_MAX;
+      this.#nextRestSleeps = REST_SLEEPS_MIN;
+    }
   }
 
   /** A sleep that followed a vain poll, or none, took `sleptUs`. */

@@ -17,7 +17,6 @@ const RECEIVER_IGNORED = 1;
 const RECEIVERS_MAX = 4096;
 
 const ECANCELED = ERRNO.ECANCELED as number;
-const EINVAL = ERRNO.EINVAL as number;
 
 /** Given to `ready` for an fd that cannot be polled; the value of POLLERR on every host. */
 const POLL_ERROR = 8;
@@ -29,7 +28,7 @@ interface UringSlot extends WatchSlot {
   /** A poll request is under way; the slot is not used again before it has ended. */
   armed: boolean;
   /** The request goes on after it has completed: the fd is not looked at, but heard. */
-  multishot: boolean;
+  readonly multishot: boolean;
 }
 
 /** See the module. */
@@ -63,11 +62,10 @@ export class UringReactor implements WorkerReactor {
     // to ask again. A pipe would fill up.
     const multishot = fdKind(consumer.fd) === 'other';
     const ready = (events: number): void => {
-      const heard = slot.multishot && (events & READABLE) !== 0;
+      const heard = multishot && (events & READABLE) !== 0;
       signalled(heard ? 1 : consumer.drain());
     };
-    const slot = this.#watch(consumer.fd, READABLE, ready, multishot);
-    return slot;
+    return this.#watch(consumer.fd, READABLE, ready, multishot);
   }
 
   #watch(
@@ -75,7 +73,7 @@ export class UringReactor implements WorkerReactor {
     events: number,
     ready: (events: number) => void,
     multishot: boolean,
-  ): UringSlot {
+  ): ReactorWatch {
     const key = this.#freeKeys.pop() ?? this.#slots.length;
     const slot: UringSlot = {
       fd,
@@ -158,9 +156,6 @@ export class UringReactor implements WorkerReactor {
     }
     if (slot.armed) {
       slot.ready(result);
-    } else if (result === -EINVAL && slot.multishot) {
-      slot.multishot = false; // before Linux 5.13; the notifier is drained then
-      this.#unarmed.push(key);
     } else if (result >= 0 || result === -ECANCELED) {
       this.#unarmed.push(key);
       if (result > 0) slot.ready(result);

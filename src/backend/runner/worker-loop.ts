@@ -95,7 +95,7 @@ export class WorkerLoop {
     const startUs = monotonicUs();
     for (let polls = 1; ; polls++) {
       if (this.#rings.hasWork() || this.#reactor.hasWork() || this.#orderWaits()) {
-        this.#window.caught();
+        this.#window.caught(monotonicUs() - startUs);
         return true;
       }
       if (polls % POLLS_PER_CLOCK === 0 && monotonicUs() - startUs >= windowUs) return false;
