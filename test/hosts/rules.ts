@@ -208,7 +208,7 @@ const NAMES: readonly Rule[] = [
   {
     name: 'nofollow-emlink',
     hosts: ['freebsd'],
-    source: 'FreeBSD open(2): EMLINK for O_NOFOLLOW on a link',
+    source: 'freebsd/freebsd-src 0061ddb3ede4 sys/kern/vfs_vnops.c: vn_open_vnode, VLNK',
     punishes: () => {
       const link = `/tmp/vhu-rule-link-${String(process.pid)}`;
       block.bytes.set(Buffer.from(`${link}\0`), 40000);
@@ -222,7 +222,9 @@ const NAMES: readonly Rule[] = [
   {
     name: 'unlink-eperm',
     hosts: ALL,
-    source: 'xnu unlinkat_internal, FreeBSD kern_funlinkat, OpenBSD dounlinkat: a folder is EPERM',
+    source:
+      'xnu unlinkat_internal; freebsd/freebsd-src 002e18eb7f3e kern_funlinkat (VDIR); ' +
+      'openbsd/src 0342f33fd03c sys/ufs/ufs/ufs_vnops.c: ufs_remove: a folder is EPERM',
     punishes: () => failed(files.unlinkat(abi.files.AT_FDCWD, cString('/tmp'), 0), 'EPERM'),
   },
 ];
