@@ -24,6 +24,7 @@ import {
   FATTR,
   FUSE_ATTR_OUT,
   FUSE_INIT,
+  FUSE_INIT2,
   FUSE_OPCODE,
   FUSE_SETATTR_IN,
   FUSE_STATX,
@@ -275,8 +276,10 @@ test('STATX tells what GETATTR does, and when a file was made where this host sa
     await assert.rejects(statx(0x1234), { code: 'ESTALE' });
   }));
 
-test('a guest with idmapped mounts says who asks only when something is made', () =>
-  withSharedFolder({ cache: 'never' }, async ({ fs, folder }) => {
+test('a guest with idmapped mounts says who asks only when something is made', () => {
+  const client = { init: { flags2: FUSE_INIT2.ALLOW_IDMAP } };
+  return withSharedFolder({ cache: 'never', client }, async ({ fs, folder }) => {
+    assert.equal(fs.connection.agreement.flags2, FUSE_INIT2.ALLOW_IDMAP);
     await fs.writeFile('/f', 'one');
     const nobody = fs.as({ uid: 0xffff_ffff, gid: 0xffff_ffff, pid: 1 });
     const file = await nobody.open('/f', 'r+');
@@ -289,7 +292,8 @@ test('a guest with idmapped mounts says who asks only when something is made', (
     assert.deepEqual(await nobody.readdir('/'), ['h']);
     assert.equal(readFileSync(join(folder, 'h'), 'utf8'), 'two');
     assert.equal(statSync(join(folder, 'h')).mode & 0o777, 0o640);
-  }));
+  });
+});
 
 test('few descriptors are enough for many folders and files', () =>
   withSharedFolder(
