@@ -271,7 +271,7 @@ class Server {
       for (const served of this.#served) {
         if (!this.#stopped) await served.start();
       }
-      this.#seal();
+      await this.#seal();
       if (!this.#stopped) await this.#advise();
       stopStatus = this.#showStatus();
       if (this.#companion === null) await this.#untilServed();
@@ -313,7 +313,9 @@ class Server {
   }
 
   /** All threads and devices are there, so nothing that is made at the start is needed any more. */
-  #seal(): void {
+  async #seal(): Promise<void> {
+    // What writes the log is loaded by then: no file can be opened any more on FreeBSD.
+    await this.#log.flush();
     const remark = sealDeviceSandbox();
     if (remark !== null) this.#log.write(remark.level, remark.text, { event: 'sandbox' });
   }

@@ -49,6 +49,8 @@ export interface ModelOptions {
   readonly library: string;
   /** Bytes of a page; default 4096. */
   readonly pageBytes?: number;
+  /** The model stands in the way of Node's own calls, too: for sandboxes. */
+  readonly preload?: boolean;
   /** Further variables of the environment. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -62,6 +64,7 @@ export function modelEnvironment(options: ModelOptions): NodeJS.ProcessEnv {
     VHU_MODEL_LIBRARY: options.library,
     VHU_MODEL_PAGE: String(options.pageBytes ?? 4096),
     VHOST_USER_HOST: 'native',
+    ...(options.preload === true ? { LD_PRELOAD: options.library } : {}),
     ...options.env,
   };
   delete env.NODE_TEST_CONTEXT; // else the child takes itself for a part of this run

@@ -22,7 +22,7 @@ interface Koffi {
 }
 
 /** Functions without kernel and without errno, which are the same everywhere. */
-const SAME = /^(malloc|free|memcpy|strncmp|cfmakeraw|gete[ug]id|umask|uv_\w+)$/;
+const SAME = /^(malloc|free|memcpy|strlen|strncmp|cfmakeraw|gete[ug]id|umask|uv_\w+)$/;
 
 const host = process.env.VHU_MODEL_OS as PlayedHost | undefined;
 const path = process.env.VHU_MODEL_LIBRARY;

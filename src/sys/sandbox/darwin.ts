@@ -50,7 +50,7 @@ export function profileText(needs: SandboxNeeds, { program, onTerminal }: Profil
     '(deny default)',
     // As on Linux: whether files exist is no secret, and each path is walked by it.
     '(allow file-read-metadata)',
-    allow('file-read*', literal('/'), ...reads.map(subpath)),
+    allow('file-read*', ...reads.map(subpath)),
     allow('file-map-executable', ...['/usr/lib', '/System/Library', ...program].map(subpath)),
     allow('file-read* file-write-data file-ioctl', literal('/dev/null')),
     '(allow sysctl-read)',

@@ -73,8 +73,8 @@ export function unveils(needs: SandboxNeeds, program: readonly string[]): Unveil
       case 'connect-prefix': // a name of its own for each port
         add(dirname(path), PERMISSIONS[access]);
         break;
-      case 'terminals': // posix_openpt(3) is ioctl(PTMGET) of this one, which opens both ends
-        add('/dev/ptm', PERMISSIONS[access]);
+      case 'terminals': // posix_openpt(3) opens /dev/ptm; the other end is any of some 700 names
+        add('/dev', PERMISSIONS[access]);
         break;
       default:
         add(path, PERMISSIONS[access]);

@@ -6,10 +6,12 @@
 int fcntl_lock(int fd, int command, void *arg); // files.c
 
 void sockets_forget(int fd); // sockets.c
+void sandbox_forget(int fd); // sandbox.c
 
 int model_close(int fd) {
   if (rule("close-drops-knotes")) kqueue_forget(fd);
   sockets_forget(fd);
+  sandbox_forget(fd);
   return (int)out(close(fd));
 }
 int model_dup(int fd) {
