@@ -169,8 +169,8 @@ export function addSandboxOptions(command: Command, names: readonly string[] = [
     .addOption(
       new Option(
         '--sandbox <MODE>',
-        'give up all rights that are not needed: as far as this host can (auto), or fail ' +
-          'without (required), or keep them (none); fs, vsock and run do by default',
+        'give up all rights that are not needed: as far as this host can (auto, the default), ' +
+          'or fail without (required), or keep them (none)',
       ).choices([...SANDBOX_MODES, ...names]),
     )
     .addOption(

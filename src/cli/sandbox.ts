@@ -21,9 +21,8 @@ let current: Sandbox | null = null;
 export function enterDeviceSandbox(
   options: SandboxOptions,
   devices: readonly SandboxNeeds[],
-  byDefault: 'auto' | 'none' = 'auto',
 ): void {
-  const { sandbox = byDefault, seccomp = 'error' } = options;
+  const { sandbox = 'auto', seccomp = 'error' } = options;
   if (sandbox === 'none') return;
   current = enterSandbox({
     needs: mergeNeeds([programNeeds(), ...devices]),

@@ -73,7 +73,7 @@ test('a folder is served: each side reads what the other wrote, and a signal end
       assert.ok(!existsSync(path), 'the socket is removed');
       const lines = linesOf(stderr);
       const events = lines.map(({ event }) => event);
-      assert.deepEqual(events, ['listening', 'connected', 'disconnected', 'ending']);
+      assert.deepEqual(events, ['listening', 'sandbox', 'connected', 'disconnected', 'ending']);
       assert.equal(
         lines[0]?.msg,
         `listening on ${path}: ${share}, read-write, cache auto, tag share, 1 request queue`,

@@ -109,7 +109,7 @@ test('programs of both sides connect by a Unix socket, and a signal ends it fast
     const lines = linesOf(stderr);
     assert.deepEqual(
       lines.map(({ event }) => event),
-      ['listening', 'connected', 'disconnected', 'ending'],
+      ['listening', 'sandbox', 'connected', 'disconnected', 'ending'],
     );
     assert.equal(lines[0]?.msg, `listening on ${socketPath}: guest CID 4, ${udsPath}`);
   });

@@ -22,6 +22,8 @@ export interface StartOptions {
   readonly extraFds?: readonly number[];
   /** The name that it is started under; its own file without it. */
   readonly file?: string;
+  /** Another Node than the one that runs the tests. */
+  readonly node?: string;
   /** What Node is given before the program, such as `--import`. */
   readonly nodeArgs?: readonly string[];
   /** A program that runs it: its words, after which come Node's and its own. */
@@ -48,7 +50,7 @@ export class RunningProgram {
 
   constructor(args: readonly string[], options: StartOptions = {}) {
     const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', ...(options.extraFds ?? [])];
-    const node = [process.execPath, ...(options.nodeArgs ?? [])];
+    const node = [options.node ?? process.execPath, ...(options.nodeArgs ?? [])];
     const words = [...node, options.file ?? PROGRAM_FILE, ...args];
     if (options.fdLimit !== undefined) {
       words.unshift('sh', '-c', `ulimit -n ${options.fdLimit}; exec "$@"`, 'sh');

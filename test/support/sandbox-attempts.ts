@@ -23,13 +23,18 @@ export interface Targets {
   readonly pid: number;
 }
 
+/** What a device has that others have not: a shared folder, Unix sockets, TCP ports. */
+export type Ability = 'folder' | 'connections' | 'internet';
+
 /** A way out. */
 export interface Attempt {
   readonly name: string;
   /** What the sandbox answers: EPERM is the filter's, EACCES is Landlock's. */
   readonly shut: 'EPERM' | 'EACCES';
-  /** Whether it is shut for a device with a shared folder, or with connections, as well. */
-  readonly openFor?: 'folder' | 'connections';
+  /** What a device has to have for it to be open. */
+  readonly openFor?: Ability;
+  /** What the sandbox answers where there are sockets of the internet. */
+  readonly shutInInternet?: 'EACCES';
   /** `ok`, or the name of an errno. */
   readonly run: () => string;
 }
@@ -38,6 +43,8 @@ const libc = koffi.load(null);
 const call = libc.func('long syscall(long n, long a, long b, long c, long d, long e, long f)') as (
   ...args: readonly (number | bigint)[]
 ) => number;
+const connect = libc.func('int connect(int fd, const uint8_t *address, unsigned int bytes)');
+const close = libc.func('int close(int fd)');
 const byPath = {
   open: libc.func('int open(const char *path, int flags, ...)'),
   unlink: libc.func('int unlink(const char *path)'),
@@ -119,8 +126,11 @@ function processAttempts(pid: number): Attempt[] {
 
 function socketAttempts(): Attempt[] {
   return [
-    bare('socket', 2, 1), // AF_INET
-    bare('socket', 10, 1), // AF_INET6
+    { ...bare('socket', 2, 1), openFor: 'internet' }, // AF_INET
+    { ...bare('socket', 10, 1), openFor: 'internet' }, // AF_INET6
+    bare('socket', 2, 2), // UDP
+    bare('socket', 40, 1), // AF_VSOCK
+    { name: 'another TCP port', shut: 'EPERM', shutInInternet: 'EACCES', run: connectTcp },
     bare('socket', 2, 3, 1), // ICMP
     bare('socket', 16, 3), // AF_NETLINK
     bare('socket', 17, 3), // AF_PACKET
@@ -206,6 +216,17 @@ function outcome(result: number): string {
   const errno = koffi.errno();
   const found = Object.entries(constants.errno).find(([, number]) => number === errno);
   return found?.[0] ?? String(errno);
+}
+
+/** To port 1 of this host, where nobody listens. */
+function connectTcp(): string {
+  const fd = call(numbers.socket, 2, 1, 0, 0, 0, 0);
+  if (fd < 0) return outcome(fd);
+  // struct sockaddr_in: family 2, in this host's order; port 2 and address 4 in the network's.
+  const address = Uint8Array.of(2, 0, 0, 1, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0);
+  const result = outcome(connect(fd, address, address.length) as number);
+  close(fd);
+  return result;
 }
 
 function startProgram(): string {

@@ -23,6 +23,11 @@ process.on('SIGUSR2', () => {
   void breakOut().then((report) => writeSync(2, `BREAKER ${JSON.stringify(report)}\n`));
 });
 
+// A filter that only signals leaves the rest to whoever catches that.
+if (process.env.VHU_BREAKER_CATCHES === '1') {
+  process.on('SIGSYS', () => writeSync(2, 'BREAKER caught SIGSYS\n'));
+}
+
 async function breakOut(): Promise<BreakerReport> {
   const worker = await new Promise<string[]>((resolve, reject) => {
     const url = new URL('./sandbox-breaker.worker.js', import.meta.url);

@@ -195,7 +195,7 @@ async function serveFs(folder: string | undefined, options: FsCommandOptions): P
   if (fault !== undefined) throw new UsageError(`--${fault.key} ${fault.text}`, HELP);
   // What serves is loaded now, so that wrong usage and help are quick.
   const { enterDeviceSandbox, fsNeeds, socketNeeds } = await import('../enter-sandbox.ts');
-  enterDeviceSandbox(options, [fsNeeds(choices), socketNeeds(options)], 'none');
+  enterDeviceSandbox(options, [fsNeeds(choices), socketNeeds(options)]);
   await loadInTurn();
   const { serveOneFs } = await import('../serve-fs.ts');
   process.exitCode = await serveOneFs(choices, HELP);

@@ -72,7 +72,7 @@ async function run(path: string | undefined, options: RunCommandOptions): Promis
   }
   const { configNeeds } = await import('../config-needs.ts');
   const { enterDeviceSandbox, fileNeeds } = await import('../enter-sandbox.ts');
-  enterDeviceSandbox(options, [fileNeeds(path), ...configNeeds(config)], 'none');
+  enterDeviceSandbox(options, [fileNeeds(path), ...configNeeds(config)]);
   const { serveConfig } = await import('../serve-config.ts');
   process.exitCode = await serveConfig(config, {
     level: options.logLevel ?? config.logLevel,

@@ -203,7 +203,7 @@ async function serveVsock(options: VsockCommandOptions): Promise<void> {
   const reach = reachFault(options, '--');
   if (reach !== null) throw new UsageError(reach, HELP);
   const { enterDeviceSandbox, socketNeeds, vsockNeeds } = await import('../enter-sandbox.ts');
-  enterDeviceSandbox(options, [vsockNeeds(options), socketNeeds(given)], 'none');
+  enterDeviceSandbox(options, [vsockNeeds(options), socketNeeds(given)]);
   const { serveGuest } = await import('../serve-vsock.ts');
   process.exitCode = await serveGuest(given, HELP);
 }
@@ -213,7 +213,7 @@ async function serveMany(vms: readonly VsockVm[], options: VsockCommandOptions):
     await import('../enter-sandbox.ts');
   const files = options.config === undefined ? [] : [fileNeeds(options.config)];
   const devices = vms.flatMap(({ choices, socket }) => [vsockNeeds(choices), socketNeeds(socket)]);
-  enterDeviceSandbox(options, [...files, ...devices], 'none');
+  enterDeviceSandbox(options, [...files, ...devices]);
   const { serveGuests } = await import('../serve-vsock.ts');
   process.exitCode = await serveGuests(vms, options, HELP);
 }

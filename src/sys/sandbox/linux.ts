@@ -35,9 +35,11 @@ export function enterLinux(plan: SandboxPlan): Sandbox {
     return { parts, missing: ['no_new_privs: this kernel has none'], seal: () => undefined };
   }
   const landlock = enterLandlock(plan);
-  if (typeof landlock === 'number') {
-    const extent = plan.needs.hasReadOnce ? ' of new threads' : '';
-    parts.push(`Landlock ${String(landlock)}${extent}`);
+  if (typeof landlock === 'number' && plan.needs.hasReadOnce) {
+    parts.push(`Landlock ${String(landlock)} of new threads`);
+    missing.push("Landlock of Node's own threads: what came by a pipe cannot be read twice");
+  } else if (typeof landlock === 'number') {
+    parts.push(`Landlock ${String(landlock)}`);
   } else {
     missing.push(`Landlock: ${landlock}`);
   }
@@ -61,6 +63,7 @@ export function enterLinux(plan: SandboxPlan): Sandbox {
 
 /** The version that this process is restricted by, or why it is not. */
 function enterLandlock(plan: SandboxPlan): number | string {
+  if (!isNode()) return 'it is entered by a second start, which is known for Node only';
   const version = landlockVersion();
   if (typeof version === 'string') return version;
   if (version < VERSION_WITH_REFER && plan.needs.ownsFiles) {
@@ -79,6 +82,11 @@ function enterLandlock(plan: SandboxPlan): number | string {
   // Node's own threads go without it then.
   if (needs.hasReadOnce) return version;
   executeAgain(needs.fds);
+}
+
+/** Bun and Deno have Node's modules, and neither its words on the command line nor its files. */
+function isNode(): boolean {
+  return !('bun' in process.versions) && !('deno' in process.versions);
 }
 
 /** What the device needs, and what the program and Node do. */

@@ -45,10 +45,12 @@ const answer = (value: number): Instruction => [RETURN, 0, 0, value];
 
 /** Refuses calls to this thread and to those that it starts. */
 export function refuse(names: readonly StrictCallName[]): void {
-  const rules = names.map((name) => {
-    const call = STRICT_CALLS[name];
-    return ruleOf(call, SECCOMP_RET_ERRNO | (call.errno ?? ENOSYS));
-  });
+  refuseCalls(names.map((name) => STRICT_CALLS[name]));
+}
+
+/** The same with calls that are none of the set. */
+export function refuseCalls(calls: readonly StrictCall[]): void {
+  const rules = calls.map((call) => ruleOf(call, SECCOMP_RET_ERRNO | (call.errno ?? ENOSYS)));
   install(rules.flat(), 0);
 }
 
