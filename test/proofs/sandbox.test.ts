@@ -46,10 +46,9 @@ test(
   async () => {
     const attempts = sandboxAttempts(rooms.targets);
     const report = await rooms.breakOut(['rng', '--sandbox', 'none']);
-    const same = attempts.filter(({ shut, shutInInternet = shut }, i) => {
-      return [report.main[i], report.worker[i]].some((each) => {
-        return each === shut || each === shutInInternet;
-      });
+    const same = attempts.filter((attempt, i) => {
+      const wanted: unknown[] = [attempt.shut, attempt.shutInInternet];
+      return wanted.includes(report.main[i]) || wanted.includes(report.worker[i]);
     });
     // Without rights there are fewer ways to begin with.
     if (isRoot)
@@ -110,7 +109,7 @@ test('that much is not all, where all of it is required', { skip }, async () => 
   );
 });
 
-/** Serves until there is a sandbox, or an error; Node's own pipes are sockets, so a shell makes it. */
+/** Serves until there is a sandbox, or an error. Node's own pipes are sockets: a shell makes it. */
 async function servePiped(mode: string): Promise<string> {
   const socket = join(rooms.folder, 'run', 'pipe.sock');
   const config = JSON.stringify({ devices: [{ type: 'rng', 'socket-path': socket }] });

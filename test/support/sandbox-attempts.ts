@@ -101,7 +101,7 @@ function fileAttempts(folder: string, pid: number): Attempt[] {
     path('symlink', () => ['/', fresh()]),
     path('mkdir', () => [fresh(), 0o700]),
     path('truncate', () => [there, 1]),
-    attribute('chmod', () => [there, MODE]),
+    attribute('chmod', () => [there, 0o666]), // as it is: others are to find it so
     attribute('chown', () => [there, 0, 0]),
     attribute('setxattr', () => [there, 'user.x', 'y', 1, 0]),
     { ...path('mkfifo', () => [fresh(), MODE]), shut: 'EPERM', openFor: 'folder' },
