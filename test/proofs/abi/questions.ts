@@ -92,6 +92,8 @@ function spellingsOf(target: Target): Readonly<Record<string, Spelling>> {
         rdevMajor: 'stx_rdev_major',
         rdevMinor: 'stx_rdev_minor',
         mountId: 'stx_mnt_id',
+        birthSec: 'stx_btime.tv_sec',
+        birthNsec: 'stx_btime.tv_nsec',
       },
     },
     'files.statfs': {
