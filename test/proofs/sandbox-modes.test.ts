@@ -4,11 +4,13 @@
  * @module
  */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { after, afterEach, describe, it, test } from 'node:test';
 import { runProgram, withProgram } from '../support/program.ts';
 import type { StartOptions } from '../support/program.ts';
+import { tellProof } from '../support/proof.ts';
 import { sandboxAttempts } from '../support/sandbox-attempts.ts';
 import { Rooms } from '../support/sandbox-rooms.ts';
 
@@ -18,10 +20,19 @@ const REFUSE = new URL('../support/refuse-sandbox.js', import.meta.url).href;
 const rooms = new Rooms();
 after(() => rooms.close());
 let sockets = 0;
+/** What was tried: hosts that lack something, and what is done about a call that is refused. */
+const lacking = new Set<string>();
+const answers = new Set<string>();
 
 /** A host without these parts. */
 function without(refused: string): StartOptions {
+  lacking.add(refused);
   return { nodeArgs: ['--import', REFUSE], env: { VHU_REFUSED: refused } };
+}
+
+function mountSkip(): string | false {
+  const mounts = process.geteuid?.() === 0 && spawnSync('unshare', ['-m', 'true']).status === 0;
+  return mounts ? false : 'a mount namespace needs root';
 }
 
 function rng(...more: readonly string[]): { path: string; args: string[] } {
@@ -63,6 +74,18 @@ describe('--sandbox auto', { skip }, () => {
     assert.equal(seccomp, '1'); // the one that takes seccomp away
   });
 
+  it('goes on without Landlock where /proc is not mounted', { skip: mountSkip() }, () => {
+    const { args } = rng();
+    const script = 'mount --make-rprivate /; umount -l /proc; exec timeout -k 9 2 "$@"';
+    const cli = new URL('../../src/cli/main.js', import.meta.url).pathname;
+    const words = [script, 'sh', process.execPath, cli, ...args];
+    const { stdout, stderr } = spawnSync('unshare', ['-m', 'sh', '-c', ...words], {
+      encoding: 'utf8',
+    });
+    assert.match(stdout + stderr, /sandbox: seccomp; not Landlock: only \/proc tells/);
+    assert.match(stdout + stderr, /"event":"ending"/);
+  });
+
   it('serves where there is neither', async () => {
     const { text } = await sandboxOf(rng().args, without('landlock seccomp'));
     assert.match(text, /^sandbox: none; not Landlock: .*; not seccomp: /);
@@ -93,6 +116,10 @@ describe('--sandbox required', { skip }, () => {
 });
 
 describe('--seccomp', { skip }, () => {
+  afterEach((context) => {
+    answers.add(/^\w+/.exec(context.name)?.[0] ?? '');
+  });
+
   it('none installs no filter, and leaves Landlock', async () => {
     const { text, seccomp } = await sandboxOf(rng('--seccomp', 'none').args, {});
     assert.match(text, /^sandbox: Landlock \d+; not seccomp: it is not wanted$/);
@@ -130,4 +157,10 @@ describe('--seccomp', { skip }, () => {
     assert.deepEqual([code, signal], [null, 'SIGSYS']);
     assert.doesNotMatch(stderr, /BREAKER/);
   });
+});
+
+test('all of it was tried', { skip }, (context) => {
+  assert.deepEqual([...answers], ['none', 'log', 'trap', 'kill']);
+  const hosts = `${String(lacking.size)} hosts that lack a part of it`;
+  tellProof(context, `sandbox modes: ${hosts}, ${String(answers.size)} answers to a refused call`);
 });

@@ -74,7 +74,9 @@ function enterLandlock(plan: SandboxPlan): number | string {
     checkRestricted(needs);
     return version;
   }
-  const { files, loader } = loadedFiles();
+  const loaded = loadedFiles();
+  if (loaded === null) return 'only /proc tells which files Node needs, and it is not mounted';
+  const { files, loader } = loaded;
   const ruleset = makeRuleset(version, withReads(needs, files), [process.execPath, ...loader]);
   const result = restrictSelf(ruleset);
   closeFd(ruleset);

@@ -32,14 +32,22 @@ export function systemReads(looksUpNames: boolean): string[] {
   return [...FOR_NODE, ...(looksUpNames ? FOR_NAMES : []), ...named];
 }
 
+/** Paths of files; the loader is among them. */
+export interface LoadedFiles {
+  readonly files: readonly string[];
+  readonly loader: readonly string[];
+}
+
 /**
  * The files that are mapped into this process: Node, the libraries that it was linked with, and
  * what the environment has put before them. The next start needs the same ones, and of these the
- * loader has to be executable.
+ * loader has to be executable. Null where /proc is not mounted, which alone tells.
  */
-export function loadedFiles(): { readonly files: string[]; readonly loader: string[] } {
+export function loadedFiles(): LoadedFiles | null {
+  const maps = mapsOfThisProcess();
+  if (maps === null) return null;
   const files = new Set<string>();
-  for (const line of readFileSync('/proc/self/maps', 'latin1').split('\n')) {
+  for (const line of maps.split('\n')) {
     // address permissions offset device inode path
     const at = line.indexOf('/');
     if (at > 0 && !line.endsWith(' (deleted)'))
@@ -47,4 +55,12 @@ export function loadedFiles(): { readonly files: string[]; readonly loader: stri
   }
   const loader = [...files].filter((path) => /\/(ld-|ld\.)[^/]*$/.test(path));
   return { files: [...files], loader };
+}
+
+function mapsOfThisProcess(): string | null {
+  try {
+    return readFileSync('/proc/self/maps', 'latin1');
+  } catch {
+    return null;
+  }
 }
