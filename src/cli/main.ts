@@ -13,7 +13,7 @@ import { CAPABILITIES, capabilitiesAnswer } from './capabilities.ts';
 import { EXIT, errorText, exitCodeOf } from './errors.ts';
 import { print } from './output.ts';
 import { VHOST_DEVICE_RNG } from './commands/rng.ts';
-import { PROGRAM, addExamples, buildProgram, takesValue } from './program.ts';
+import { PROGRAM, addExamples, programFor, takesValue } from './root.ts';
 import { programVersion } from './version.ts';
 import { VIRTIOFSD, fromVirtiofsd } from './virtiofsd.ts';
 
@@ -44,7 +44,7 @@ async function run(words: readonly string[]): Promise<void> {
     print(`${PROGRAM} ${programVersion()}\n`);
     return;
   }
-  const program = buildProgram();
+  const program = await programFor(words);
   const isFs = words[0] === 'fs';
   const line = isFs ? fromVirtiofsd(words, takesValue(program, 'fs')) : words;
   if (words.some((word) => ['-h', '--help', 'help'].includes(word))) await addExamples(program);

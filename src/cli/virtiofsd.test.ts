@@ -6,7 +6,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { UsageError } from './errors.ts';
-import { buildProgram, takesValue } from './program.ts';
+import { buildProgram } from './program.ts';
+import { takesValue } from './root.ts';
 import { fromVirtiofsd, remarksOn } from './virtiofsd.ts';
 
 const TAKES_VALUE = takesValue(buildProgram(), 'fs');

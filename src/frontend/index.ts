@@ -47,6 +47,7 @@ export { FUSE_CLIENT_FLAGS } from './fs/init.ts';
 export type { FuseAgreement, FuseInitRequest } from './fs/init.ts';
 export type { FuseIdentity, RawChain } from './fs/lane.ts';
 export type { LinkOptions } from './fs/paths.ts';
+export type { SetXattrOptions } from './fs/client-xattrs.ts';
 export * from './fs/poller.ts';
 export { FsDirent, FsStats, parseDirents } from './fs/structures.ts';
 export type { FsName, FsStatFs, FsTime, FuseDirent, FuseEntry } from './fs/structures.ts';

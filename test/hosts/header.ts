@@ -4,7 +4,7 @@
  * @module
  */
 import assert from 'node:assert/strict';
-import { abiFor } from '../../src/abi/index.ts';
+import { abiFor } from '../support/every-abi.ts';
 import type { Field } from '../../src/abi/index.ts';
 import { HOST_ERRNO } from './errno.ts';
 import type { PlayedHost } from './errno.ts';

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { SUPPORTED_HOSTS, abiFor } from '../../../src/abi/index.ts';
+import { SUPPORTED_HOSTS } from '../../../src/abi/index.ts';
+import { abiFor } from '../../support/every-abi.ts';
 
 /** What a row may hold; undefined: the table has not what others have under this name. */
 export type Value = number | string | boolean | null | undefined;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { abiFor } from '../../../src/abi/index.ts';
+import { abiFor } from '../../support/every-abi.ts';
 import type { Abi } from '../../../src/abi/index.ts';
 
 /** One system, architecture and C library. */
