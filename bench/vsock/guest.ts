@@ -94,8 +94,10 @@ class GuestRound {
     const folder = mkdtempSync('/tmp/vhost-user-bench-');
     const server = await Server.start(this.#serverPlan);
     this.#server = server;
+    const failed = new AbortController();
     const keep = (error: unknown): void => {
       this.#failure ??= error as Error; // who reads the guest's console knows no better
+      failed.abort(); // the guest would wait for what does not come any more
     };
     const served = await servePort(udsPath, SERVE_PORT, keep);
     try {
@@ -110,6 +112,7 @@ class GuestRound {
         memory: 'memfd',
         cpus: 1, // so that the server has a CPU of its own where there are two
         timeoutMs: ROUND_MS_MAX,
+        signal: failed.signal,
         onLine: (line) => {
           try {
             this.#hear(line, keep);
@@ -118,6 +121,8 @@ class GuestRound {
           }
         },
       });
+    } catch (error) {
+      throw this.#failure ?? error;
     } finally {
       served.close();
       await server.stop();
