@@ -1,8 +1,8 @@
 /**
  * The command line as a tree: what help, completions and manual pages are made from.
  *
- * This file and `commands/` are all that is loaded to read a command line; what a command needs to
- * do its work it loads itself.
+ * To read a command line no more is loaded than this file, or `root.ts` alone for a command that
+ * serves, and `commands/`; what a command needs to do its work it loads itself.
  *
  * @module
  */

@@ -109,6 +109,9 @@ export class RingSet {
     assert(ring.queue.inFlight === 0, 'a ring ends when nothing is in flight');
     this.#publish(ring);
     this.running.splice(this.running.indexOf(ring), 1);
+    // A kick that was heard, or came for nothing, may still be in it. A front-end that takes the
+    // queue back would take it for a new one: QEMU starts the device of a legacy driver by it.
+    ring.kick?.drain();
     ring.kick?.close();
     ring.call?.close();
     ring.err?.close();

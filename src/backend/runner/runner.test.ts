@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MockFrontend, expectNoLeak, holdings } from '../../testing/index.ts';
 import type { MockGuest } from '../../testing/index.ts';
+import { NotifierConsumer, dupFd } from '../../sys/index.ts';
 import { VhostUserError } from '../../util/index.ts';
 import { COUNTER, startBackend } from '../index.ts';
 import type {
@@ -177,6 +178,19 @@ for (const [name, plane] of PLANES) {
         const done = queue.driver.completed();
         assert.equal(done.length, 1);
         assert.equal(Buffer.from(done[0]?.written ?? []).toString(), 'later');
+      });
+    });
+
+    it('a stopped ring leaves no kick behind for a front-end that takes it back', async () => {
+      await withEcho(plane, async ({ guest }) => {
+        for (let i = 0; i < 5; i++) {
+          await echo(guest, 0, 'words');
+          guest.queue(0).raw.kick(); // for nothing, as a driver may
+        }
+        await guest.stopQueue(0);
+        const kick = new NotifierConsumer(dupFd(guest.queue(0).raw.peerFds.kick));
+        assert.equal(kick.drain(), 0);
+        kick.close();
       });
     });
 
