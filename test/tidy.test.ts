@@ -185,6 +185,28 @@ test('no file names a path of the machine that it was written on', () => {
   expectNone(linesWith(text, /\/root\/|\/home\/(?!user\b|you\b|me\b)\w/));
 });
 
+/** What package.json and the lock file of npm say that the package needs. */
+interface Needs {
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly devDependencies: Readonly<Record<string, string>>;
+}
+
+test('the lock file is of the same dependencies as the package: npm ci refuses others', () => {
+  const { dependencies, devDependencies } = JSON.parse(readText('package.json')) as Needs;
+  const lock = JSON.parse(readText('package-lock.json')) as { packages: Record<string, Needs> };
+  const root = lock.packages[''];
+  assert.ok(root);
+  assert.deepEqual(root.dependencies, dependencies);
+  assert.deepEqual(root.devDependencies, devDependencies);
+});
+
+test('each dependency is imported by the product', () => {
+  const { dependencies } = JSON.parse(readText('package.json')) as Needs;
+  const text = PRODUCT.map(readText).join('\n');
+  const unused = Object.keys(dependencies).filter((name) => !text.includes(`'${name}`));
+  expectNone(unused.map((name) => `package.json: no source imports ${name}`));
+});
+
 test('there are no default exports', () => {
   const faults: string[] = [];
   for (const file of TYPESCRIPT) {
