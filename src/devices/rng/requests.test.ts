@@ -218,9 +218,9 @@ describe('a guest that is hostile to its entropy device', () => {
       for (const i of heads) driver.desc(i, { addr: driver.ring.scratchGpa, len: 16 });
       let turns = 0;
       const timer = setInterval(() => turns++, 1);
-      const endMs = performance.now() + 300;
+      const endMs = performance.now() + 10_000; // for a busy machine; else it is done in 300 ms
       let answered = 0;
-      while (performance.now() < endMs) {
+      while ((answered <= 1000 || turns <= 20) && performance.now() < endMs) {
         driver.offer(...heads);
         queue.raw.kick();
         await queue.waitForCall(1000);
