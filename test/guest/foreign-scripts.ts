@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import { lstatSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { sha256 } from './blk-scripts.ts';
+import { FILES_GUEST } from './foreign-programs.ts';
 
 const KIB = 1024;
 const MIB = KIB * KIB;
@@ -65,7 +66,8 @@ export function diskAfter(name: string, before: Buffer): Buffer {
  * Compares what the host put into the folder, unpacks its archive there, and does once what a shell
  * can do; then it says what the tree is, by `stat` and by sums, for {@link verifyTree}.
  */
-export function useFolder(tag: string, linux: boolean): string {
+export function useFolder(tag: string, linux: boolean, programs: boolean): string {
+  const program = `${FILES_GUEST} . ${linux ? 'linux' : 'posix'} || fail "files-guest"`;
   return `mkdir -p /mnt/${tag}
 mount -t virtiofs ${tag} /mnt/${tag} || fail "mount ${tag}"
 cd /mnt/${tag}
@@ -78,7 +80,8 @@ set -- $(stat -f -c '%S %b %a' .)
 mkdir guest && cd guest
 tar -x -f ../host/archive.tar || fail "tar x"
 (cd tree && sha256sum -c ../../host/archive-sums >/tmp/sums.log) || fail "what tar unpacked"
-${callByCall(linux)}mkdir many && cd many
+${callByCall(linux)}${programs ? program : ':'}
+mkdir many && cd many
 i=0; while [ $i -lt ${NAME_COUNT} ]; do : >"name-$i"; i=$((i + 1)); done
 expect "names" "$(ls | wc -l)" ${NAME_COUNT}
 rm name-*5

@@ -1,8 +1,8 @@
 /**
  * Guests of other architectures: aarch64 with pages of 4 and 16 KiB, riscv64, and s390x, whose
  * bytes are the other way round. Each boots once and uses two disks and two shared folders, one of
- * each served with what Linux has, the other with only what every POSIX host has; what it wrote is
- * then compared from the host's side.
+ * each served with what Linux has, the other with only what every POSIX host has, and sockets both
+ * ways; what it wrote is then compared from the host's side.
  *
  * @module
  */
@@ -26,11 +26,20 @@ import type { TestContext } from 'node:test';
 import type { ForeignGuest } from '../peers/foreign.ts';
 import { runProgram } from '../peers/process.ts';
 import type { TestProgram } from '../peers/process.ts';
-import { startBlkServer, startFsServer, startRngServer, stopServer } from '../peers/servers.ts';
+import {
+  startBlkServer,
+  startFsServer,
+  startRngServer,
+  startVsockServer,
+  stopServer,
+} from '../peers/servers.ts';
 import { ensurePeers, missingPeers } from '../peers/setup.ts';
 import type { Peers } from '../peers/setup.ts';
+import { ensureZig } from '../peers/zig.ts';
 import { tellProof } from '../support/proof.ts';
 import { PRELUDE, sha256 } from './blk-scripts.ts';
+import { foreignPrograms } from './foreign-programs.ts';
+import { VSOCK_BYTES, VsockHostSide, useVsock } from './foreign-vsock.ts';
 import * as scripts from './foreign-scripts.ts';
 import { writeMany } from './fs-host.ts';
 import { runGuestOrThrow } from './qemu.ts';
@@ -56,12 +65,18 @@ interface Served {
   readonly servers: readonly TestProgram[];
 }
 
-/** Each guest has six programs, and each of those listens for the end of this one. */
+/** Interrupts of a device with so many queues: one more, for its configuration. */
+const VECTORS = { rng: 2, vsock: 4 };
+const GUEST_CID = 7;
+
+/** Each guest has eight programs, and each of those listens for the end of this one. */
 process.setMaxListeners(AT_ONCE * 10);
 
 const search = await ensurePeers();
-if (search.peers === undefined) {
-  test('guests of other architectures are there', { skip: missingPeers(search) }, () => undefined);
+const { zig, missing = 'there is no compiler' } = await ensureZig();
+if (search.peers === undefined || zig === undefined) {
+  const skip = search.peers === undefined ? missingPeers(search) : missing;
+  test('guests of other architectures are there', { skip }, () => undefined);
 } else {
   const { peers } = search;
   test('guests of other architectures', { concurrency: AT_ONCE }, async (context) => {
@@ -72,7 +87,7 @@ if (search.peers === undefined) {
         const what = `${order}, pages of ${guest.pageBytes / KIB} KiB`;
         const name = `a guest uses disks and shared folders: ${guest.name}, ${what}`;
         return context.test(name, async (each) => {
-          compared.set(guest.name, await useAll(each, peers, guest));
+          compared.set(guest.name, await useAll(each, peers, guest, zig));
         });
       }),
     );
@@ -80,16 +95,34 @@ if (search.peers === undefined) {
   });
 }
 
+/**
+ * Whether a guest runs programs in C, beside busybox. For each processor a whole C library is
+ * compiled, once, for minutes; so it is done where the order of bytes is another one.
+ */
+function hasPrograms({ bigEndian }: ForeignGuest): boolean {
+  return bigEndian;
+}
+
 /** What the guests that came to their end have proved. */
 function proofOf(guests: readonly ForeignGuest[], compared: ReadonlyMap<string, number>): string {
   const done = guests.filter(({ name }) => compared.has(name));
   const names = done.map(({ name, bigEndian }) => (bigEndian ? `${name} (big-endian)` : name));
   const entries = [...compared.values()].reduce((sum, each) => sum + each, 0);
-  return `guests: ${names.join(', ')}: disk and shared folder, ${entries} entries compared`;
+  const more = done.filter(hasPrograms).map(({ name }) => name);
+  return (
+    `guests: ${names.join(', ')}: disk, random bytes, shared folder, ${entries} entries ` +
+    `compared; ${more.join(', ')}: attributes, locks, offsets beyond 4 GiB, and vsock with ` +
+    `${VSOCK_BYTES >> 20} MiB each way from each side`
+  );
 }
 
 /** Returns how many entries of shared folders were compared. */
-async function useAll(context: TestContext, peers: Peers, guest: ForeignGuest): Promise<number> {
+async function useAll(
+  context: TestContext,
+  peers: Peers,
+  guest: ForeignGuest,
+  zig: string,
+): Promise<number> {
   const folder = mkdtempSync(`/tmp/vhost-user-${guest.name}-`);
   context.after(() => rmSync(folder, { recursive: true, force: true }));
   const native = await serve(context, peers, folder, 'native');
@@ -97,7 +130,14 @@ async function useAll(context: TestContext, peers: Peers, guest: ForeignGuest): 
   const random = join(folder, 'rng.sock');
   const rng = await startRngServer({ socketPath: random });
   context.after(() => rng.stop('SIGKILL'));
+  const [socketPath, udsPath] = [join(folder, 'vsock.sock'), join(folder, 'vm.vsock')];
+  const guests = [{ cid: GUEST_CID, socketPath, udsPath }];
+  const sockets = await startVsockServer({ peers, guests, host: 'native' });
+  context.after(() => sockets.stop('SIGKILL'));
+  const host = await VsockHostSide.start(udsPath);
+  context.after(() => host.close());
   const all = [native, posix];
+  const servers = [...all.flatMap((each) => each.servers), rng, sockets];
   const result = await runGuestOrThrow({
     peers: {
       ...peers,
@@ -114,14 +154,17 @@ async function useAll(context: TestContext, peers: Peers, guest: ForeignGuest): 
       ...{ socketPath: shareSocket, tag },
       bus: guest.channels && host === 'posix' ? 'ccw' : 'pci',
     })),
-    rngs: [{ socketPath: random, vectors: 2 }],
+    rngs: [{ socketPath: random, vectors: VECTORS.rng }],
+    ...(hasPrograms(guest) ? { vsock: { socketPath, vectors: VECTORS.vsock } } : {}),
+    programs: hasPrograms(guest) ? await foreignPrograms(zig, guest) : new Map<string, string>(),
     script: guestScript(guest, all),
     timeoutMs: TIMEOUT_MS,
   }).catch((error: unknown) => {
-    const said = [...all.flatMap(({ servers }) => servers), rng].map(({ output }) => output);
+    const said = servers.map(({ output }) => output);
     throw new Error(`${String(error)}\nThe servers:\n${said.join('')}`, { cause: error });
   });
-  for (const server of [...all.flatMap(({ servers }) => servers), rng]) await stopServer(server);
+  if (hasPrograms(guest)) host.verify(result.values);
+  for (const server of servers) await stopServer(server);
   const entries = all.map((each) => verify(each, result));
   context.diagnostic(`${result.seconds.toFixed(1)} s, ${entries.join(' and ')} entries compared`);
   return entries.reduce((sum, each) => sum + each, 0);
@@ -143,9 +186,11 @@ async function serve(
   const serial = `serial-of-${disk}`;
   const tag = `share-${host}`;
   const served = { peers, host, tag, serial, image, sharedDir: share, xattr: true };
+  // A guest's locks are this host's then, where it has such: they come as messages.
+  const options = host === 'native' ? ['--shared-locks'] : [];
   const servers = [
     await startBlkServer({ ...served, socketPath: diskSocket }),
-    await startFsServer({ ...served, xattr: host === 'native', socketPath: shareSocket }),
+    await startFsServer({ ...served, xattr: host === 'native', socketPath: shareSocket, options }),
   ];
   for (const server of servers) context.after(() => server.stop('SIGKILL'));
   return { host, disk, tag, image, before, share, diskSocket, shareSocket, servers };
@@ -177,8 +222,9 @@ function guestScript(guest: ForeignGuest, all: readonly Served[]): string {
     PRELUDE,
     scripts.checkMachine(guest.machine, guest.pageBytes),
     scripts.RANDOM,
+    hasPrograms(guest) ? useVsock() : '',
     ...all.map(({ disk, before }) => scripts.useDisk(disk, sha256(before))),
-    ...all.map(({ tag, host }) => scripts.useFolder(tag, host === 'native')),
+    ...all.map(({ tag, host }) => scripts.useFolder(tag, host === 'native', hasPrograms(guest))),
   ].join('');
 }
 

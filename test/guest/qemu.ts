@@ -61,6 +61,8 @@ export interface GuestVsock {
   readonly socketPath: string;
   /** QEMU connects again, after so long, when the back-end has gone. Default: it does not. */
   readonly reconnectMs?: number;
+  /** Interrupts, as of {@link GuestRng}. */
+  readonly vectors?: number;
 }
 
 /** A cable between the network cards of two guests. */
@@ -233,7 +235,8 @@ function rngOptions(rng: GuestRng, index: number): readonly string[] {
 function vsockOptions(vsock: GuestVsock): readonly string[] {
   const again = vsock.reconnectMs === undefined ? '' : `,reconnect-ms=${vsock.reconnectMs}`;
   const chardev = `socket,id=v0,path=${vsock.socketPath}${again}`;
-  return ['-chardev', chardev, '-device', 'vhost-user-vsock-pci,chardev=v0'];
+  const vectors = vsock.vectors === undefined ? '' : `,vectors=${vsock.vectors}`;
+  return ['-chardev', chardev, '-device', `vhost-user-vsock-pci,chardev=v0${vectors}`];
 }
 
 function cableOptions({ socketPath, end }: GuestCable): readonly string[] {

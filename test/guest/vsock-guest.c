@@ -6,8 +6,9 @@
  *   source N BLOCK  sends N bytes, ends its half, and expects `got N` before the other half ends
  *   drain N, pour N BLOCK   the same of a host for benchmarks: any bytes, which nobody looks at, and
  *                   no half-close, which not every device has
- * Data are a pattern in which each word tells its own place, so nothing can be lost, twice, or moved.
+ * Data are a pattern in which each word, little-endian, tells its own place: nothing can be lost, twice, or moved.
  */
+#include <endian.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -39,7 +40,7 @@ static double now_ms(void) {
 /* Words from the one that byte `at` is in. */
 static void pattern(uint8_t *into, uint64_t at, size_t bytes) {
   uint32_t word = at / 4, *words = (uint32_t *)into;
-  for (size_t i = 0; i < bytes / 4 + 2; i++) words[i] = (word + i) * 2654435761u ^ 0x5bd1e995u;
+  for (size_t i = 0; i < bytes / 4 + 2; i++) words[i] = htole32((word + i) * 2654435761u ^ 0x5bd1e995u);
 }
 
 static void check(const uint8_t *bytes, uint64_t at, size_t count) {
