@@ -168,34 +168,61 @@ struct watched {
   uint64_t serial;
 };
 
-// One look at all knotes of a kqueue, waiting no longer than `timeout`; how many fire, or -1.
-static int look(int kq, void *events, int max, const struct timespec *timeout) {
-  static _Thread_local struct pollfd fds[KNOTES_MAX + 1];
-  static _Thread_local struct watched watched[KNOTES_MAX];
-  static _Atomic unsigned turn; // those that fired last are at the end of the list next time
-  int count = 0, ready = 0;
-  uint64_t woken;
+// The knotes of a kqueue that are to be asked for, with the kqueue's own descriptor after them; how
+// many there are. What comes by the pointers is the caller's to free.
+static int gather(int kq, struct pollfd **fds, struct watched **watched) {
+  int room = 0, count = 0;
   pthread_mutex_lock(&lock);
+  for (int i = 0; i < KNOTES_MAX; i++) room += knotes[i].kq == kq && !knotes[i].disabled;
+  // Not of the thread: put before the C library, its variables are on the stack of every thread, and
+  // Node has threads with 32 KiB, which could not be made then.
+  *fds = malloc((size_t)(room + 1) * sizeof **fds);
+  *watched = malloc((size_t)(room + 1) * sizeof **watched);
+  if (*fds == NULL || *watched == NULL) abort();
   for (int i = 0; i < KNOTES_MAX; i++) {
     const struct knote *each = &knotes[i];
     if (each->kq != kq || each->disabled) continue;
     int wanted = each->filter == H_EVFILT_READ ? POLLIN | POLLRDHUP : POLLOUT;
-    fds[count] = (struct pollfd){ .fd = each->fd, .events = (short)wanted };
-    watched[count++] = (struct watched){ i, each->serial };
+    (*fds)[count] = (struct pollfd){ .fd = each->fd, .events = (short)wanted };
+    (*watched)[count++] = (struct watched){ i, each->serial };
   }
   pthread_mutex_unlock(&lock);
-  fds[count] = (struct pollfd){ .fd = kq, .events = POLLIN };
-  if (ppoll(fds, count + 1, timeout, NULL) < 0) return -1;
-  if (fds[count].revents && read(kq, &woken, sizeof woken) < 0) woken = 0;
+  (*fds)[count] = (struct pollfd){ .fd = kq, .events = POLLIN };
+  return count;
+}
+
+// The events of those that fire, of `count` that were asked for; how many fire.
+static int fire(int kq, const struct pollfd *fds, const struct watched *watched, int count,
+    char *events, int max) {
+  static unsigned turn; // those that fired last are at the end of the list next time
+  int ready = 0;
   pthread_mutex_lock(&lock);
   unsigned first = max < count ? turn++ * (unsigned)max : 0;
   for (int i = 0; i < count && ready < max; i++) {
     int at = (int)((first + (unsigned)i) % (unsigned)count);
     struct knote *each = &knotes[watched[at].at];
     if (each->kq != kq || each->serial != watched[at].serial) continue; // gone meanwhile
-    if (event_of(each, fds[at].revents, (char *)events + ready * H_KEVENT_SIZE)) ready++;
+    if (event_of(each, fds[at].revents, events + ready * H_KEVENT_SIZE)) ready++;
   }
   pthread_mutex_unlock(&lock);
+  return ready;
+}
+
+// One look at all knotes of a kqueue, waiting no longer than `timeout`; how many fire, or -1.
+static int look(int kq, char *events, int max, const struct timespec *timeout) {
+  struct pollfd *fds;
+  struct watched *watched;
+  uint64_t woken;
+  int count = gather(kq, &fds, &watched);
+  int ready = ppoll(fds, (nfds_t)count + 1, timeout, NULL);
+  if (ready >= 0) {
+    if (fds[count].revents && read(kq, &woken, sizeof woken) < 0) woken = 0;
+    ready = fire(kq, fds, watched, count, events, max);
+  }
+  int error = errno;
+  free(fds);
+  free(watched);
+  errno = error;
   return ready;
 }
 
