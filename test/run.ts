@@ -1,17 +1,26 @@
 /**
  * What `npm test` runs: every tier in its order, each with its duration; failures with their
- * output; what was skipped with its reason; what was proved; and the count as the last line.
+ * output; the files that took the longest; what was skipped with its reason; what was proved; and the
+ * count as the last line.
  *
  * `npm test -- --tier unit,posix --filter virtqueue --seed 7` runs a part of it.
  *
  * @module
  */
 import { parseArgs } from 'node:util';
-import type { Check, Count, Tier } from './runner/outcome.ts';
-import { closingLine, countOf, indent, proofLines, seconds } from './runner/outcome.ts';
+import type { Check, Count, FileTime, Tier } from './runner/outcome.ts';
+import {
+  closingLine,
+  countOf,
+  indent,
+  longestLines,
+  proofLines,
+  seconds,
+} from './runner/outcome.ts';
 import { tiersOf } from './runner/tiers.ts';
 
 const SEED_MAX = 2 ** 31;
+const LONGEST_COUNT = 10;
 
 const { values } = parseArgs({
   options: {
@@ -96,7 +105,10 @@ function chosenTiers(all: readonly Tier[]): readonly Tier[] {
 }
 
 async function main(): Promise<Count> {
-  const options = { filter: values.filter, seed: Number(values.seed), say };
+  const times: FileTime[] = [];
+  let current = '';
+  const took = (file: string, ms: number): void => void times.push({ tier: current, file, ms });
+  const options = { filter: values.filter, seed: Number(values.seed), say, took };
   const all = tiersOf(options);
   if (values.help) {
     for (const { name, about } of all) say(`${name.padEnd(12)} ${about}`);
@@ -106,9 +118,13 @@ async function main(): Promise<Count> {
   const isWhole = tiers.length === all.length && values.filter === '';
   say(`Node ${process.version}, ${process.platform} ${process.arch}, seed ${values.seed}`);
   const checks: Check[] = [];
-  for (const tier of tiers) checks.push(...(await runTier(tier)));
+  for (const tier of tiers) {
+    current = tier.name;
+    checks.push(...(await runTier(tier)));
+  }
   const failed = checks.filter(({ status }) => status === 'failed');
   if (failed.length > 0) say(`failed:\n${failed.map(({ name }) => `    ${name}`).join('\n')}`);
+  if (isWhole) say(`longest:\n${longestLines(times, LONGEST_COUNT).join('\n')}`);
   tellSkipped(checks);
   for (const line of proofLines(checks)) say(line);
   if (!isWhole) say('This was a part of the tests.');

@@ -4,6 +4,9 @@
  *
  * @module
  */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -93,5 +96,41 @@ export class HostTerminal {
       this.#bytes = Buffer.concat([this.#bytes, ...this.#pieces.splice(0)]);
     }
     return this.#bytes;
+  }
+}
+
+/** Any bytes, so many, into a program that reads from the terminal. */
+export async function paste(terminal: HostTerminal, byteCount: number): Promise<void> {
+  const bytes = randomBytes(byteCount);
+  const sum = createHash('sha256').update(bytes).digest('hex');
+  await terminal.type(
+    `stty raw -echo; echo "be""gin"; head -c ${byteCount} | sha256sum; stty sane\n`,
+  );
+  await terminal.shows(/begin\n/);
+  await terminal.type(bytes);
+  const [, found] = await terminal.shows(/([0-9a-f]{64}) /, 120_000);
+  assert.equal(found, sum);
+  await terminal.run('true');
+}
+
+/** Any bytes, so many, which a program of the guest writes to the terminal. */
+export async function show(terminal: HostTerminal, byteCount: number): Promise<void> {
+  await terminal.run(`head -c ${byteCount} /dev/urandom >/tmp/data`);
+  const sum = await terminal.run('sha256sum </tmp/data');
+  await terminal.type('stty raw -echo; echo "be""gin"; cat /tmp/data; stty sane\n');
+  await terminal.shows(/begin\n/);
+  const bytes = await terminal.take(byteCount);
+  assert.equal(createHash('sha256').update(bytes).digest('hex'), sum.slice(0, 64));
+  await terminal.run('true');
+}
+
+/** Gives the terminal behind a link another size. */
+export function setSize(link: string, rows: number, columns: number): void {
+  const fd = openSync(link, constants.O_RDWR | constants.O_NOCTTY);
+  try {
+    const size = ['rows', String(rows), 'cols', String(columns)];
+    execFileSync('stty', size, { stdio: [fd, 'pipe', 'pipe'] });
+  } finally {
+    closeSync(fd);
   }
 }

@@ -6,16 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { execFileSync } from 'node:child_process';
-import {
-  closeSync,
-  constants,
-  existsSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
@@ -27,7 +18,7 @@ import type { TestProgram } from '../peers/process.ts';
 import { startConsoleServer, stopServer } from '../peers/servers.ts';
 import { ensurePeers, missingPeers } from '../peers/setup.ts';
 import type { Peers } from '../peers/setup.ts';
-import { HostTerminal } from './console-host.ts';
+import { HostTerminal, paste, setSize, show } from './console-host.ts';
 import { runGuest } from './qemu.ts';
 
 const LINES = 10_000;
@@ -130,8 +121,8 @@ async function drive(context: TestContext, host: Host): Promise<void> {
   await took('booted', () => host.shell());
   await took(`${LINES} lines`, () => typeLines(host.terminal));
   await took(`${ANSWERS} questions and answers`, () => converse(host.terminal));
-  await took('a paste of 1 MiB', () => paste(host.terminal));
-  await took('1 MiB shown', () => show(host.terminal));
+  await took('a paste of 1 MiB', () => paste(host.terminal, PASTE_BYTES));
+  await took('1 MiB shown', () => show(host.terminal, PASTE_BYTES));
   await took('sizes', () => resize(host));
   await took('a second console', () => secondConsole(host));
   await took('a serial port', () => serialPort(host));
@@ -177,30 +168,6 @@ function expectText(got: string, wanted: string): void {
   if (got === wanted) return;
   const at = Array.from(got).findIndex((each, i) => each !== wanted[i]);
   assert.equal(got.slice(at - 50, at + 100), wanted.slice(at - 50, at + 100), `at byte ${at}`);
-}
-
-/** A megabyte of any bytes into a program that reads from the terminal. */
-async function paste(terminal: HostTerminal): Promise<void> {
-  const bytes = randomBytes(PASTE_BYTES);
-  const sum = createHash('sha256').update(bytes).digest('hex');
-  await terminal.type(
-    `stty raw -echo; echo "be""gin"; head -c ${PASTE_BYTES} | sha256sum; stty sane\n`,
-  );
-  await terminal.shows(/begin\n/);
-  await terminal.type(bytes);
-  const [, found] = await terminal.shows(/([0-9a-f]{64}) /, 120_000);
-  assert.equal(found, sum);
-  await terminal.run('true');
-}
-
-async function show(terminal: HostTerminal): Promise<void> {
-  await terminal.run(`head -c ${PASTE_BYTES} /dev/urandom >/tmp/data`);
-  const sum = await terminal.run('sha256sum </tmp/data');
-  await terminal.type('stty raw -echo; echo "be""gin"; cat /tmp/data; stty sane\n');
-  await terminal.shows(/begin\n/);
-  const bytes = await terminal.take(PASTE_BYTES);
-  assert.equal(createHash('sha256').update(bytes).digest('hex'), sum.slice(0, 64));
-  await terminal.run('true');
 }
 
 /** The guest's shell sees each new size, and is told of it by a signal. */
@@ -331,13 +298,7 @@ class Host {
   }
 
   setSize(rows: number, columns: number): void {
-    const fd = openSync(this.#link, constants.O_RDWR | constants.O_NOCTTY);
-    try {
-      const size = ['rows', String(rows), 'cols', String(columns)];
-      execFileSync('stty', size, { stdio: [fd, 'pipe', 'pipe'] });
-    } finally {
-      closeSync(fd);
-    }
+    setSize(this.#link, rows, columns);
   }
 
   async stop(): Promise<void> {

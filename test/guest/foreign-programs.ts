@@ -23,6 +23,9 @@ const SOURCES: ReadonlyMap<string, string> = new Map([
   [FILES_GUEST, 'test/guest/files-guest.c'],
 ]);
 
+/** What this process has compiled or found, by the path. */
+const compiled = new Map<string, Promise<void>>();
+
 /** Each program's place in the guest, and its file here; compiled when its source is a new one. */
 export async function foreignPrograms(
   zig: string,
@@ -34,13 +37,17 @@ export async function foreignPrograms(
     const hash = createHash('sha256').update(readFileSync(source)).digest('hex').slice(0, 16);
     const name = file.replace(/^.*\/|\.c$/g, '');
     const program = join(peerCache(), `${name}-${guest.machine}-${hash}`);
-    if (!existsSync(program)) await compile(zig, guest.machine, source, program);
+    // Guests of one processor that boot at the same time have the same programs.
+    const compiling = compiled.get(program) ?? compile(zig, guest.machine, source, program);
+    compiled.set(program, compiling);
+    await compiling;
     programs.set(place, program);
   }
   return programs;
 }
 
 async function compile(zig: string, machine: string, source: string, to: string): Promise<void> {
+  if (existsSync(to)) return;
   const temporary = `${to}.${process.pid}`;
   const target = ['-target', `${machine}-linux-musl`, '-static', '-O1', '-s'];
   const cache = [`ZIG_GLOBAL_CACHE_DIR=${zigCache()}`, `ZIG_LOCAL_CACHE_DIR=${zigCache()}`];

@@ -66,7 +66,7 @@ export function diskAfter(name: string, before: Buffer): Buffer {
  * Compares what the host put into the folder, unpacks its archive there, and does once what a shell
  * can do; then it says what the tree is, by `stat` and by sums, for {@link verifyTree}.
  */
-export function useFolder(tag: string, linux: boolean, programs: boolean): string {
+export function useFolder(tag: string, linux: boolean): string {
   const program = `${FILES_GUEST} . ${linux ? 'linux' : 'posix'} || fail "files-guest"`;
   return `mkdir -p /mnt/${tag}
 mount -t virtiofs ${tag} /mnt/${tag} || fail "mount ${tag}"
@@ -80,7 +80,7 @@ set -- $(stat -f -c '%S %b %a' .)
 mkdir guest && cd guest
 tar -x -f ../host/archive.tar || fail "tar x"
 (cd tree && sha256sum -c ../../host/archive-sums >/tmp/sums.log) || fail "what tar unpacked"
-${callByCall(linux)}${programs ? program : ':'}
+${callByCall(linux)}${program}
 mkdir many && cd many
 i=0; while [ $i -lt ${NAME_COUNT} ]; do : >"name-$i"; i=$((i + 1)); done
 expect "names" "$(ls | wc -l)" ${NAME_COUNT}

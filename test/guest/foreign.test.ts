@@ -1,8 +1,8 @@
 /**
  * Guests of other architectures: aarch64 with pages of 4 and 16 KiB, riscv64, and s390x, whose
  * bytes are the other way round. Each boots once and uses two disks and two shared folders, one of
- * each served with what Linux has, the other with only what every POSIX host has, and sockets both
- * ways; what it wrote is then compared from the host's side.
+ * each served with what Linux has, the other with only what every POSIX host has, sockets both ways,
+ * and where there is QEMU 11 a console; what it wrote is then compared from the host's side.
  *
  * @module
  */
@@ -38,12 +38,13 @@ import type { Peers } from '../peers/setup.ts';
 import { ensureZig } from '../peers/zig.ts';
 import { tellProof } from '../support/proof.ts';
 import { PRELUDE, sha256 } from './blk-scripts.ts';
+import { ConsoleHostSide, SHELL_ON_CONSOLE, UNTIL_HOST_IS_DONE } from './foreign-console.ts';
 import { foreignPrograms } from './foreign-programs.ts';
 import { VSOCK_BYTES, VsockHostSide, useVsock } from './foreign-vsock.ts';
 import * as scripts from './foreign-scripts.ts';
 import { writeMany } from './fs-host.ts';
 import { runGuestOrThrow } from './qemu.ts';
-import type { GuestResult } from './qemu.ts';
+import type { GuestOptions, GuestResult } from './qemu.ts';
 
 const KIB = 1024;
 const MIB = KIB * KIB;
@@ -69,7 +70,7 @@ interface Served {
 const VECTORS = { rng: 2, vsock: 4 };
 const GUEST_CID = 7;
 
-/** Each guest has eight programs, and each of those listens for the end of this one. */
+/** Each guest has nine programs, and each of those listens for the end of this one. */
 process.setMaxListeners(AT_ONCE * 10);
 
 const search = await ensurePeers();
@@ -87,32 +88,29 @@ if (search.peers === undefined || zig === undefined) {
         const what = `${order}, pages of ${guest.pageBytes / KIB} KiB`;
         const name = `a guest uses disks and shared folders: ${guest.name}, ${what}`;
         return context.test(name, async (each) => {
-          compared.set(guest.name, await useAll(each, peers, guest, zig));
+          const programs = await foreignPrograms(zig, guest);
+          compared.set(guest.name, await useAll(each, peers, guest, programs));
         });
       }),
     );
-    tellProof(context, proofOf(peers.foreign, compared));
+    const proof = proofOf(peers.foreign, compared);
+    if (proof !== undefined) tellProof(context, proof);
   });
 }
 
-/**
- * Whether a guest runs programs in C, beside busybox. For each processor a whole C library is
- * compiled, once, for minutes; so it is done where the order of bytes is another one.
- */
-function hasPrograms({ bigEndian }: ForeignGuest): boolean {
-  return bigEndian;
-}
-
-/** What the guests that came to their end have proved. */
-function proofOf(guests: readonly ForeignGuest[], compared: ReadonlyMap<string, number>): string {
-  const done = guests.filter(({ name }) => compared.has(name));
-  const names = done.map(({ name, bigEndian }) => (bigEndian ? `${name} (big-endian)` : name));
+/** What all guests have proved; nothing if one did not come to its end. */
+function proofOf(
+  guests: readonly ForeignGuest[],
+  compared: ReadonlyMap<string, number>,
+): string | undefined {
+  if (guests.some(({ name }) => !compared.has(name))) return undefined;
+  const named = guests.map(({ name, bigEndian }) => (bigEndian ? `${name} (big-endian)` : name));
   const entries = [...compared.values()].reduce((sum, each) => sum + each, 0);
-  const more = done.filter(hasPrograms).map(({ name }) => name);
+  const consoles = guests.filter(({ isNewer }) => isNewer).map(({ name }) => name);
   return (
-    `guests: ${names.join(', ')}: disk, random bytes, shared folder, ${entries} entries ` +
-    `compared; ${more.join(', ')}: attributes, locks, offsets beyond 4 GiB, and vsock with ` +
-    `${VSOCK_BYTES >> 20} MiB each way from each side`
+    `guests: ${named.join(', ')}: disk, random bytes, shared folder, ${entries} entries ` +
+    `compared, attributes, locks, offsets beyond 4 GiB, and vsock with ` +
+    `${VSOCK_BYTES >> 20} MiB each way from each side; console: ${consoles.join(', ')}`
   );
 }
 
@@ -121,53 +119,83 @@ async function useAll(
   context: TestContext,
   peers: Peers,
   guest: ForeignGuest,
-  zig: string,
+  programs: ReadonlyMap<string, string>,
 ): Promise<number> {
   const folder = mkdtempSync(`/tmp/vhost-user-${guest.name}-`);
   context.after(() => rmSync(folder, { recursive: true, force: true }));
-  const native = await serve(context, peers, folder, 'native');
-  const posix = await serve(context, peers, folder, 'posix');
-  const random = join(folder, 'rng.sock');
-  const rng = await startRngServer({ socketPath: random });
-  context.after(() => rng.stop('SIGKILL'));
-  const [socketPath, udsPath] = [join(folder, 'vsock.sock'), join(folder, 'vm.vsock')];
-  const guests = [{ cid: GUEST_CID, socketPath, udsPath }];
-  const sockets = await startVsockServer({ peers, guests, host: 'native' });
-  context.after(() => sockets.stop('SIGKILL'));
-  const host = await VsockHostSide.start(udsPath);
-  context.after(() => host.close());
-  const all = [native, posix];
-  const servers = [...all.flatMap((each) => each.servers), rng, sockets];
-  const result = await runGuestOrThrow({
-    peers: {
-      ...peers,
-      ...{ kernel: guest.kernel, modules: guest.modules, busybox: guest.busybox },
-    },
-    qemu: guest.qemu,
-    machine: guest,
-    bare: true,
-    folder,
-    memory: 'shm',
-    cpus: 1,
+  const all = [
+    await serve(context, peers, folder, 'native'),
+    await serve(context, peers, folder, 'posix'),
+  ];
+  const rng = join(folder, 'rng.sock');
+  const random = await startRngServer({ socketPath: rng });
+  context.after(() => random.stop('SIGKILL'));
+  const vsock = await serveSockets(context, peers, folder);
+  const terminal = guest.isNewer ? await ConsoleHostSide.start(context, folder) : undefined;
+  const servers = [...all.flatMap((each) => each.servers), random, vsock.server];
+  if (terminal !== undefined) servers.push(terminal.server);
+  const killed = new AbortController();
+  const running = runGuestOrThrow({
+    ...bootOptions(peers, guest),
+    ...{ folder, programs, signal: killed.signal },
     disks: all.map(({ diskSocket }) => ({ socketPath: diskSocket, queues: 1 })),
     shares: all.map(({ host, shareSocket, tag }) => ({
       ...{ socketPath: shareSocket, tag },
       bus: guest.channels && host === 'posix' ? 'ccw' : 'pci',
     })),
-    rngs: [{ socketPath: random, vectors: VECTORS.rng }],
-    ...(hasPrograms(guest) ? { vsock: { socketPath, vectors: VECTORS.vsock } } : {}),
-    programs: hasPrograms(guest) ? await foreignPrograms(zig, guest) : new Map<string, string>(),
+    rngs: [{ socketPath: rng, vectors: VECTORS.rng }],
+    vsock: { socketPath: vsock.socketPath, vectors: VECTORS.vsock },
+    ...(terminal === undefined ? {} : { console: terminal.device }),
     script: guestScript(guest, all),
-    timeoutMs: TIMEOUT_MS,
-  }).catch((error: unknown) => {
-    const said = servers.map(({ output }) => output);
-    throw new Error(`${String(error)}\nThe servers:\n${said.join('')}`, { cause: error });
   });
-  if (hasPrograms(guest)) host.verify(result.values);
+  const driving = terminal?.drive(guest.machine).catch((error: unknown) => {
+    killed.abort();
+    throw error;
+  });
+  const [ran, drove] = await Promise.allSettled([running, driving]);
+  if (ran.status === 'rejected' || drove.status === 'rejected') {
+    const why = [ran, drove].map((each) => (each.status === 'rejected' ? String(each.reason) : ''));
+    const said = servers.map(({ output }) => output).join('');
+    throw new Error(`${why.join('\n')}\nThe servers:\n${said}`);
+  }
+  const result = ran.value;
+  vsock.host.verify(result.values);
   for (const server of servers) await stopServer(server);
   const entries = all.map((each) => verify(each, result));
   context.diagnostic(`${result.seconds.toFixed(1)} s, ${entries.join(' and ')} entries compared`);
   return entries.reduce((sum, each) => sum + each, 0);
+}
+
+/** How a guest boots, whatever it has. */
+function bootOptions(
+  peers: Peers,
+  guest: ForeignGuest,
+): Pick<GuestOptions, 'peers' | 'qemu' | 'machine' | 'bare' | 'memory' | 'cpus' | 'timeoutMs'> {
+  const { kernel, modules, busybox, qemu } = guest;
+  return {
+    peers: { ...peers, kernel, modules, busybox },
+    qemu,
+    machine: guest,
+    bare: true,
+    memory: 'shm',
+    cpus: 1,
+    timeoutMs: TIMEOUT_MS,
+  };
+}
+
+/** The server of a guest's sockets, and what its host does with them. */
+async function serveSockets(
+  context: TestContext,
+  peers: Peers,
+  folder: string,
+): Promise<{ socketPath: string; server: TestProgram; host: VsockHostSide }> {
+  const [socketPath, udsPath] = [join(folder, 'vsock.sock'), join(folder, 'vm.vsock')];
+  const guests = [{ cid: GUEST_CID, socketPath, udsPath }];
+  const server = await startVsockServer({ peers, guests, host: 'native' });
+  context.after(() => server.stop('SIGKILL'));
+  const host = await VsockHostSide.start(udsPath);
+  context.after(() => host.close());
+  return { socketPath, server, host };
 }
 
 async function serve(
@@ -222,9 +250,11 @@ function guestScript(guest: ForeignGuest, all: readonly Served[]): string {
     PRELUDE,
     scripts.checkMachine(guest.machine, guest.pageBytes),
     scripts.RANDOM,
-    hasPrograms(guest) ? useVsock() : '',
+    guest.isNewer ? SHELL_ON_CONSOLE : '',
+    useVsock(),
     ...all.map(({ disk, before }) => scripts.useDisk(disk, sha256(before))),
-    ...all.map(({ tag, host }) => scripts.useFolder(tag, host === 'native', hasPrograms(guest))),
+    ...all.map(({ tag, host }) => scripts.useFolder(tag, host === 'native')),
+    guest.isNewer ? UNTIL_HOST_IS_DONE : '',
   ].join('');
 }
 

@@ -24,6 +24,11 @@ export interface ForeignGuest {
   readonly console: string;
   /** Shared folders are also offered as devices of the channel subsystem: `vhost-user-fs-ccw`. */
   readonly channels: boolean;
+  /**
+   * QEMU 11, else 10. It alone has a device by which a console attaches, `vhost-user-test-device-pci`,
+   * with one interrupt, which has to be a pin's: s390x has no such, and no device for its channels.
+   */
+  readonly isNewer: boolean;
   /** Without libraries. */
   readonly busybox: string;
   readonly kernel: string;
@@ -32,13 +37,23 @@ export interface ForeignGuest {
 
 type Facts = Omit<ForeignGuest, 'qemu' | 'busybox' | 'kernel' | 'modules'>;
 
+/** The newer suite's folder: what QEMU 11 sees of this host is /tmp. */
+const NEWER_SUITE = 'forky';
+
 const KIB = 1024;
-const LITTLE = { bigEndian: false, channels: false, pageBytes: 4 * KIB };
+const LITTLE = { bigEndian: false, channels: false, isNewer: true, pageBytes: 4 * KIB };
 /** Pointer authentication by its real algorithm takes half of an emulated processor's time. */
 const ARM: Facts['board'] = ['virt', 'max,pauth-impdef=on'];
 
 const GUESTS: readonly Facts[] = [
-  { ...LITTLE, name: 'aarch64', machine: 'aarch64', board: ARM, console: 'ttyAMA0' },
+  {
+    ...LITTLE,
+    name: 'aarch64',
+    machine: 'aarch64',
+    board: ARM,
+    console: 'ttyAMA0',
+    isNewer: false,
+  },
   {
     ...LITTLE,
     name: 'aarch64-16k',
@@ -56,6 +71,7 @@ const GUESTS: readonly Facts[] = [
     board: ['s390-ccw-virtio', 'max'],
     console: 'ttysclp0',
     channels: true,
+    isNewer: false,
   },
 ];
 
@@ -73,7 +89,11 @@ export function findForeignGuests(
     if (![kernel, modules, busybox].every((path) => existsSync(path))) {
       missing.push(`a kernel and busybox for ${facts.name}`);
     }
-    const command = [tool(`qemu-system-${facts.machine}`)];
+    const name = `qemu-system-${facts.machine}`;
+    const suite = join(cache, NEWER_SUITE);
+    const command = facts.isNewer ? ['chroot', suite, `/usr/bin/${name}`] : [tool(name)];
+    if (facts.isNewer && !existsSync(join(suite, 'usr/bin', name)))
+      missing.push(`QEMU 11's ${name}`);
     return { ...facts, qemu: { command, version: '', guestRoot: '' }, kernel, modules, busybox };
   });
 }

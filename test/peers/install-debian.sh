@@ -7,7 +7,7 @@
 #   - in it, vhost-device-vsock; and the kernel's own test of vsock, from the kernel's source package
 #   - an ext4 image of that suite, the root of guests that use a shared folder: a compiler, git, sqlite3,
 #     fio, and from their crates fsx and pjdfstest
-#   - QEMU 10 for aarch64, riscv64 and s390x, and kernels of Debian 13 with a busybox for them
+#   - QEMU 10 for aarch64 and s390x, 11 for aarch64 and riscv64, and kernels of Debian 13 with a busybox for them
 #   - for the tests of `vhost-user doctor`: this suite's own QEMU 7.2, unpacked, and Node 22, 24 and 26 from npm
 # Quick when everything is there. Usage: install-debian.sh CACHE_FOLDER
 #        install-debian.sh --remove CACHE_FOLDER
@@ -165,7 +165,6 @@ guest_image() {
   ln -f "$image" "$cache/forky/guest.ext4"
 }
 
-# QEMU for guests of other architectures: in the version of this machine's, and in the newer suite's.
 # The schema of libvirt's domains and a program that validates by it, unpacked and not installed.
 libvirt_schema() {
   [ -e "$cache/libvirt/usr/share/libvirt/schemas/domain.rng" ] && return
@@ -182,11 +181,18 @@ libvirt_schema() {
   mv "$work" "$cache/libvirt"
 }
 
+# QEMU for guests of other architectures: in the version of this machine's, and in the newer suite's.
 foreign_qemu() {
-  [ -e "$cache/foreign-qemu.done" ] && return
-  say 'QEMU for aarch64, riscv64 and s390x'
-  apt_get install -y --no-install-recommends -t bookworm-backports qemu-system-arm qemu-system-riscv qemu-system-s390x
-  touch "$cache/foreign-qemu.done"
+  if [ ! -e "$cache/foreign-qemu.done" ]; then
+    say 'QEMU 10 for aarch64 and s390x'
+    apt_get install -y --no-install-recommends -t bookworm-backports qemu-system-arm qemu-system-s390x
+    touch "$cache/foreign-qemu.done"
+  fi
+  if [ ! -e "$cache/forky/usr/bin/qemu-system-aarch64" ] || [ ! -e "$cache/forky/usr/bin/qemu-system-riscv64" ]; then
+    say 'QEMU 11 for aarch64 and riscv64'
+    chroot "$cache/forky" apt-get -qq install -y --no-install-recommends qemu-system-arm qemu-system-riscv >>"$cache/setup.log" 2>&1
+    rm -rf "$cache"/forky/var/cache/apt/archives/*.deb
+  fi
 }
 
 # For the test of the Homebrew recipe, which is a program in Ruby.

@@ -32,6 +32,19 @@ export interface Tier {
   run(report: (check: Check) => void): Promise<void>;
 }
 
+/** How long a file of tests took. */
+export interface FileTime {
+  readonly tier: string;
+  readonly file: string;
+  readonly ms: number;
+}
+
+/** The files that took the longest, as people read it: where a run that takes too long is to be mended. */
+export function longestLines(times: readonly FileTime[], count: number): string[] {
+  const sorted = [...times].sort((a, b) => b.ms - a.ms).slice(0, count);
+  return sorted.map(({ tier, file, ms }) => `${seconds(ms).padStart(9)}  ${tier}: ${file}`);
+}
+
 /** How many of the checks had which end. */
 export function countOf(checks: readonly Check[]): Count {
   const count: Count = { passed: 0, failed: 0, skipped: 0 };

@@ -27,20 +27,36 @@ export async function checkPackage(report: (check: Check) => void): Promise<void
     const manifest = JSON.parse(readText('package.json')) as Manifest;
     const tarball = await pack(folder, report);
     if (tarball === undefined) return;
-    report(await checkCommand('publint', ['npx', 'publint', '--strict', tarball], limit(ROOT)));
-    const attw = ['npx', 'attw', '--profile', 'esm-only', tarball];
-    const entries = ['--exclude-entrypoints', './package.json'];
-    report(await checkCommand('attw', [...attw, ...entries], limit(ROOT)));
-    const app = join(folder, 'app');
-    if (!(await install(app, tarball, report))) return;
-    report(await checkVersion(app, manifest));
-    report(await checkCapabilities(app));
-    for (const name of entriesOf(manifest)) report(await checkImport(app, name));
-    report(await checkTypes(app, entriesOf(manifest)));
-    report(await checkService(app));
+    await Promise.all([
+      checkTarball(tarball, report),
+      checkInstalled(join(folder, 'app'), tarball, manifest, report),
+    ]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** What tools for packages say of it. */
+async function checkTarball(tarball: string, report: (check: Check) => void): Promise<void> {
+  report(await checkCommand('publint', ['npx', 'publint', '--strict', tarball], limit(ROOT)));
+  const attw = ['npx', 'attw', '--profile', 'esm-only', tarball];
+  const entries = ['--exclude-entrypoints', './package.json'];
+  report(await checkCommand('attw', [...attw, ...entries], limit(ROOT)));
+}
+
+/** What a user can do with it, in a folder of the user's own. */
+async function checkInstalled(
+  app: string,
+  tarball: string,
+  manifest: Manifest,
+  report: (check: Check) => void,
+): Promise<void> {
+  if (!(await install(app, tarball, report))) return;
+  report(await checkVersion(app, manifest));
+  report(await checkCapabilities(app));
+  for (const name of entriesOf(manifest)) report(await checkImport(app, name));
+  report(await checkTypes(app, entriesOf(manifest)));
+  report(await checkService(app));
 }
 
 function limit(cwd: string): { cwd: string; limitMs: number; env: Record<string, string> } {

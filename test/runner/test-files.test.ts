@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Check } from './outcome.ts';
-import { closingLine, countOf, proofLines } from './outcome.ts';
+import { closingLine, countOf, longestLines, proofLines } from './outcome.ts';
 import { runTestFiles } from './test-files.ts';
 
 async function run(name: string, limitMs: number = 30_000): Promise<Check[]> {
@@ -86,4 +86,24 @@ test('the closing line has the three numbers and nothing else', () => {
     closingLine({ passed: 3, failed: 0, skipped: 12 }),
     '3 passed, 0 failed, 12 skipped',
   );
+});
+
+test('the files that took the longest are named, the longest first', async () => {
+  const times: { tier: string; file: string; ms: number }[] = [];
+  const took = (file: string, ms: number): void => void times.push({ tier: 'some', file, ms });
+  const files = ['empty', 'of-another-day'].map((name) => `test/runner/fixtures/${name}.ts`);
+  const env = { NODE_TEST_CONTEXT: '', NODE_V8_COVERAGE: '' };
+  await runTestFiles(files, { atATime: 2, limitMs: 30_000, env, took }, () => undefined);
+  assert.deepEqual(
+    longestLines(times, 10)
+      .map((line) => line.replace(/.* s {2}/, ''))
+      .sort(),
+    ['some: test/runner/fixtures/empty.ts', 'some: test/runner/fixtures/of-another-day.ts'],
+  );
+  const [one, two] = [1500, 62_000].map((ms) => ({ tier: 'some', file: `${String(ms)}.ts`, ms }));
+  assert.ok(one !== undefined && two !== undefined);
+  assert.deepEqual(longestLines([one, two, one], 2), [
+    '   62.0 s  some: 62000.ts',
+    '    1.5 s  some: 1500.ts',
+  ]);
 });

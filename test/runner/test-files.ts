@@ -18,6 +18,8 @@ export interface TestFileOptions {
   /** The limit of one file. */
   readonly limitMs: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Is told how long each file took. */
+  readonly took?: (file: string, ms: number) => void;
 }
 
 /** Runs files, named as their TypeScript from the root of the repository. */
@@ -29,7 +31,9 @@ export async function runTestFiles(
   const waiting = [...files];
   const lane = async (): Promise<void> => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      const start = performance.now();
       for (const check of await runTestFile(file, options)) report(check);
+      options.took?.(file, performance.now() - start);
     }
   };
   await Promise.all(Array.from({ length: options.atATime }, lane));
