@@ -1,7 +1,7 @@
 /**
  * What `npm test` runs: every tier in its order, each with its duration; failures with their
- * output; the files that took the longest; what was skipped with its reason; what was proved; and the
- * count as the last line.
+ * output; the files that took the longest; what was skipped with its reason; what was proved; and
+ * the count as the last line.
  *
  * `npm test -- --tier unit,posix --filter virtqueue --seed 7` runs a part of it.
  *

@@ -1,8 +1,8 @@
 /**
  * Guests of other architectures: aarch64 with pages of 4 and 16 KiB, riscv64, and s390x, whose
  * bytes are the other way round. Each boots once and uses two disks and two shared folders, one of
- * each served with what Linux has, the other with only what every POSIX host has, sockets both ways,
- * and where there is QEMU 11 a console; what it wrote is then compared from the host's side.
+ * each served with what Linux has, the other with only what every POSIX host has, sockets both
+ * ways, and where there is QEMU 11 a console; what it wrote is then compared from the host's side.
  *
  * @module
  */

@@ -25,8 +25,8 @@ export interface ForeignGuest {
   /** Shared folders are also offered as devices of the channel subsystem: `vhost-user-fs-ccw`. */
   readonly channels: boolean;
   /**
-   * QEMU 11, else 10. It alone has a device by which a console attaches, `vhost-user-test-device-pci`,
-   * with one interrupt, which has to be a pin's: s390x has no such, and no device for its channels.
+   * QEMU 11, else 10. It alone has a device by which a console attaches, the generic one, with one
+   * interrupt, which has to be a pin's: s390x has no such, and no device for its channels.
    */
   readonly isNewer: boolean;
   /** Without libraries. */

@@ -39,7 +39,7 @@ export interface FileTime {
   readonly ms: number;
 }
 
-/** The files that took the longest, as people read it: where a run that takes too long is to be mended. */
+/** The files that took the longest, for people: where a run that takes too long is to be mended. */
 export function longestLines(times: readonly FileTime[], count: number): string[] {
   const sorted = [...times].sort((a, b) => b.ms - a.ms).slice(0, count);
   return sorted.map(({ tier, file, ms }) => `${seconds(ms).padStart(9)}  ${tier}: ${file}`);
