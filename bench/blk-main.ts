@@ -8,12 +8,13 @@ import { randomFillSync } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { runBlk, stepCount } from './blk.ts';
 import type { BlkBenchPlan, BlkBenchReport, Effort } from './blk.ts';
-import { machineFacts, peerIsInstalled } from './machine.ts';
+import { fileSystemOf, machineFacts, peerIsInstalled } from './machine.ts';
 import { allCells, optionError, parseFilter } from './plan.ts';
 import type { Cell } from './plan.ts';
 import { createProfiler } from './profile.ts';
 import type { Profiler } from './profile.ts';
 import { Progress } from './progress.ts';
+import type { ServerSite } from './server.ts';
 import { reportJson, reportLines, summarise } from './report.ts';
 import {
   checkSharedWithPeer,
@@ -29,8 +30,8 @@ import {
 
 const HELP = `usage: npm run bench -- blk [options]
 
-Compares our vhost-user-blk server with qemu-storage-daemon, side by side on one image in /dev/shm,
-and prints a table. docs/performance.md says how to read it.
+Compares our vhost-user-blk server with qemu-storage-daemon, side by side on one image, and prints a
+table. docs/performance.md says how to read it.
 
   --quick              short runs, for a first look: the figures are rough
   --runs N             runs of each side for each line (5); the median counts
@@ -49,6 +50,9 @@ and prints a table. docs/performance.md says how to read it.
   --check              ends with status 1 when a bar is missed
   --peer-root DIR      the folder with the newer Debian suite (forky/ in the peers' cache)
   --image-mib N        size of the image (256)
+  --image-dir DIR      where the image lies (/dev/shm); the peer's root has /dev/shm and /tmp, so a
+                       disk is measured with --image-dir /tmp
+  --peer-aio NAME      io_uring or threads: how the peer reads and writes, in both modes
 `;
 
 const OPTIONS = {
@@ -69,6 +73,8 @@ const OPTIONS = {
   check: { type: 'boolean' },
   'peer-root': { type: 'string' },
   'image-mib': { type: 'string' },
+  'image-dir': { type: 'string' },
+  'peer-aio': { type: 'string' },
 } as const;
 
 const FULL: Effort = { runs: 5, seconds: 1, idleSeconds: 5, starts: 5, patience: 3 };
@@ -92,7 +98,7 @@ export async function blkMain(args: readonly string[]): Promise<number> {
   if (!peerIsInstalled(peerRoot)) {
     throw optionError(`no qemu-storage-daemon in ${peerRoot}: run test/peers/install-debian.sh`);
   }
-  return withFolder((folder) => benchmark(values, peerRoot, folder));
+  return withFolder((folder) => benchmark(values, peerRoot, folder), values['image-dir']);
 }
 
 async function benchmark(values: Values, peerRoot: string, folder: string): Promise<number> {
@@ -105,14 +111,14 @@ async function benchmark(values: Values, peerRoot: string, folder: string): Prom
     ? await createProfiler(profileFolder(), profilerOf(values.profiler))
     : null;
   const plan: BlkBenchPlan = {
-    site: { folder, image, peerRoot },
+    site: { folder, image, peerRoot, ...peerAio(values['peer-aio']) },
     cells,
     effort,
     ours: values.self === true ? null : ourOptions(values, profiler),
     withFio: values['no-fio'] !== true,
     profiler,
   };
-  const machine = await machineFacts(peerRoot);
+  const machine = { ...(await machineFacts(peerRoot)), ...(await fileSystemOf(folder)) };
   const progress = new Progress(stepCount(plan));
   warnWhenBusy(machine, progress);
   const report = await runBlk(plan, progress);
@@ -150,6 +156,12 @@ function effortOf(values: Values, profiling: boolean): Effort {
 function ourOptions(values: Values, profiler: Profiler | null): BlkBenchPlan['ours'] {
   const extraArgs = serverArgs(values['server-args']);
   return { entry: ourEntry(), extraArgs, nodeArgs: profiler?.nodeArgs ?? [] };
+}
+
+function peerAio(name: string | undefined): Pick<ServerSite, 'peerAio'> {
+  if (name === undefined) return {};
+  if (name === 'io_uring' || name === 'threads') return { peerAio: name };
+  throw optionError(`--peer-aio ${name}: io_uring or threads`);
 }
 
 /** Makes the image, of random bytes so that no part is a hole. */

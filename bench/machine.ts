@@ -24,6 +24,8 @@ export interface MachineFacts {
   readonly fio: string;
   /** The version of the peer, where it is not QEMU. */
   readonly peer?: string;
+  /** What the files were on, where that was no memory: `ext4`. */
+  readonly fileSystem?: string;
   /** One-minute load average as the benchmark began. */
   readonly load: number;
   /** CPUs that other processes kept busy as the benchmark began. */
@@ -82,6 +84,13 @@ export function peerIsInstalled(peerRoot: string): boolean {
   return ['qemu-storage-daemon', 'qemu-img'].every((name) =>
     existsSync(`${peerRoot}/usr/bin/${name}`),
   );
+}
+
+/** The file system that a folder is on, for a report; nothing for memory. */
+export async function fileSystemOf(folder: string): Promise<Pick<MachineFacts, 'fileSystem'>> {
+  const args = ['--noheadings', '--output', 'FSTYPE', '--target', folder];
+  const name = (await runProcess({ file: 'findmnt', args }, VERSION_MS)).trim();
+  return name === 'tmpfs' ? {} : { fileSystem: name };
 }
 
 /** Whether a folder is the same one in the peer's root: a file made in it is seen there. */

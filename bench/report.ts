@@ -7,6 +7,7 @@ import type { BlkBenchPlan, BlkBenchReport, CellResult, Run, ServerFacts } from 
 import type { MachineFacts } from './machine.ts';
 import type { Cell, Mode } from './plan.ts';
 import { OTHERS_CPUS_MAX } from './others.ts';
+import { peerAioOf } from './server.ts';
 import { median, ratio, spread } from './stats.ts';
 import { bytesText, fixed, formatTable } from './table.ts';
 import type { Column } from './table.ts';
@@ -108,6 +109,7 @@ export function reportLines(
     `${machine.qemu}; ${machine.fio}; our commit ${machine.commit}`,
     `medians of ${runs} alternating runs of ${seconds} s; ± is largest less smallest`,
   ];
+  if (machine.fileSystem !== undefined) lines.push(`the image is on ${machine.fileSystem}`);
   const summaries = report.cells.map(summarise);
   for (const mode of ['native', 'posix'] as const) {
     lines.push(...modeLines(plan, mode, summaries, report.servers));
@@ -143,7 +145,7 @@ function modeLines(
   if (summaries.length === 0 && facts.length === 0) return [];
   const withFio = summaries.some(({ fio }) => fio !== null);
   const columns = withFio ? [...CELL_COLUMNS, ...FIO_COLUMNS] : CELL_COLUMNS;
-  const aio = mode === 'native' ? 'io_uring' : 'threads';
+  const aio = peerAioOf(mode, plan.site);
   const we = plan.ours === null ? 'qemu-storage-daemon, as "ours",' : 'vhost-user';
   return [
     '',

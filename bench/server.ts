@@ -81,11 +81,21 @@ export class Server {
 
 /** What a plan needs to know of the place where it runs. */
 export interface ServerSite {
-  /** A folder on tmpfs, the same path in the peer's root. */
+  /** A folder, the same path in the peer's root. */
   readonly folder: string;
   readonly image: string;
   /** The root of the newer Debian suite. */
   readonly peerRoot: string;
+  /** How the peer reads and writes; by default as is like our mode. */
+  readonly peerAio?: PeerAio;
+}
+
+/** `aio=` of qemu-storage-daemon. */
+export type PeerAio = 'io_uring' | 'threads';
+
+/** How the peer reads and writes against one of our modes. */
+export function peerAioOf(mode: Mode, { peerAio }: ServerSite): PeerAio {
+  return peerAio ?? (mode === 'native' ? 'io_uring' : 'threads');
 }
 
 /** How our own server is started. */
@@ -115,7 +125,7 @@ export function ourPlan(mode: Mode, site: ServerSite, options: OurOptions): Serv
 
 /** The peer: qemu-storage-daemon with an I/O thread and its default polling. */
 export function peerPlan(mode: Mode, site: ServerSite, tag = 'peer'): ServerPlan {
-  const aio = mode === 'native' ? 'io_uring' : 'threads';
+  const aio = peerAioOf(mode, site);
   const socketPath = `${site.folder}/${tag}-${mode}.sock`;
   // Two peers on one image (when a peer is compared with itself) must not lock each other out.
   const locking = tag === 'peer' ? '' : ',locking=off';

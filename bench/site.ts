@@ -1,6 +1,6 @@
 /**
- * What all benchmarks do before and after: a folder on tmpfs that goes away whatever happens, the
- * peers, our own program, and numbers out of text.
+ * What all benchmarks do before and after: a folder, on tmpfs as a rule, that goes away whatever
+ * happens, the peers, our own program, and numbers out of text.
  *
  * @module
  */
@@ -22,10 +22,15 @@ export function peerCache(): string {
   return process.env.VHOST_USER_TEST_CACHE ?? `${homedir()}/.cache/vhost-user-test`;
 }
 
-/** Runs `work` with a new folder in memory; the folder, and all processes, are gone afterwards. */
-export async function withFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
-  // The same path in the peer's root, and memory, not a disk.
-  const folder = mkdtempSync('/dev/shm/vhost-user-bench-');
+/**
+ * Runs `work` with a new folder; the folder, and all processes, are gone afterwards.
+ * @param parent where it is made; by default in memory, not on a disk
+ */
+export async function withFolder<T>(
+  work: (folder: string) => Promise<T>,
+  parent = '/dev/shm', // the same path in the peer's root
+): Promise<T> {
+  const folder = mkdtempSync(`${parent}/vhost-user-bench-`);
   const cleanUp = (): void => {
     killAll();
     rmSync(folder, { recursive: true, force: true });
@@ -50,7 +55,10 @@ export async function withFolder<T>(work: (folder: string) => Promise<T>): Promi
 export function checkSharedWithPeer(peerRoot: string, folder: string): void {
   writeFileSync(`${folder}/probe`, folder);
   if (sharedWithPeer(peerRoot, `${folder}/probe`)) return;
-  throw optionError(`/dev/shm is not mounted in ${peerRoot}: run test/peers/install-debian.sh`);
+  throw optionError(
+    `${folder} is not there in ${peerRoot}, which has /dev/shm and /tmp of this machine: ` +
+      'choose another folder, or run test/peers/install-debian.sh',
+  );
 }
 
 /** The compiled entry of our command line. */

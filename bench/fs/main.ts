@@ -5,7 +5,7 @@
  */
 import { parseArgs } from 'node:util';
 import { errorMessage } from '../../src/util/index.ts';
-import { machineFacts } from '../machine.ts';
+import { fileSystemOf, machineFacts } from '../machine.ts';
 import { optionError } from '../plan.ts';
 import { runProcess } from '../process.ts';
 import { createProfiler } from '../profile.ts';
@@ -39,8 +39,8 @@ import type { ServerPlan } from '../server.ts';
 
 const HELP = `usage: npm run bench -- fs [options]
 
-Compares our vhost-user-fs server with virtiofsd, side by side on one folder in /dev/shm, at
-cache=auto and at cache=never: by our own front-end without a virtual machine, and in a Linux guest.
+Compares our vhost-user-fs server with virtiofsd, side by side on one folder, at cache=auto and at
+cache=never: by our own front-end without a virtual machine, and in a Linux guest.
 Prints a table; docs/performance.md says how to read it.
 
   --quick              short runs, for a first look: the figures are rough
@@ -66,6 +66,7 @@ Prints a table; docs/performance.md says how to read it.
   --docs               puts the figures into docs/performance.md and README.md
   --check              ends with status 1 when a bar is missed
   --peer-root DIR      the folder with the newer Debian suite (forky/ in the peers' cache)
+  --share-dir DIR      where the folder is made (/dev/shm): /tmp for what a disk is like
 `;
 
 const OPTIONS = {
@@ -91,6 +92,7 @@ const OPTIONS = {
   docs: { type: 'boolean' },
   check: { type: 'boolean' },
   'peer-root': { type: 'string' },
+  'share-dir': { type: 'string' },
 } as const;
 
 const FULL: FsEffort = {
@@ -129,7 +131,7 @@ export async function fsMain(args: readonly string[]): Promise<number> {
   if (!peerFsIsInstalled(peerRoot)) {
     throw optionError(`no virtiofsd in ${peerRoot}: run test/peers/install-debian.sh`);
   }
-  return withFolder((folder) => benchmark(values, peerRoot, folder));
+  return withFolder((folder) => benchmark(values, peerRoot, folder), values['share-dir']);
 }
 
 /** What is said about figures, however they came about; returns the exit status. */
@@ -147,7 +149,7 @@ async function benchmark(values: Values, peerRoot: string, folder: string): Prom
     : null;
   const shared = `${folder}/shared`;
   const setting = settingOf(values, profiling);
-  const report = await startReport(values, peerRoot, setting);
+  const report = await startReport(values, peerRoot, setting, folder);
   checkSharedWithPeer(peerRoot, folder);
   await makeShared(shared);
   const wanted = rowFilter(values);
@@ -187,8 +189,9 @@ async function startReport(
   values: Values,
   peerRoot: string,
   setting: FsSetting,
+  folder: string,
 ): Promise<FsReport> {
-  const facts = await machineFacts(peerRoot);
+  const facts = { ...(await machineFacts(peerRoot)), ...(await fileSystemOf(folder)) };
   const version = await runProcess(peerVersionPlan(peerRoot), 20_000);
   const machine = { ...facts, peer: version.trim() };
   const fresh: FsReport = { version: 1, setting, machine, rows: [], servers: [], failure: null };

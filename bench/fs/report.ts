@@ -130,6 +130,7 @@ export function fsReportLines(report: FsReport): string[] {
     `${machine.peer ?? 'unknown'}; ${machine.qemu}; our commit ${machine.commit}`,
     `medians of ${runs} alternating runs of ${seconds} s; ± is largest less smallest`,
   ];
+  if (machine.fileSystem !== undefined) lines.push(`the folder is on ${machine.fileSystem}`);
   if (setting.peerOnly) lines.push('virtiofsd against itself: "ours" is virtiofsd as well');
   if (setting.posix) lines.push('our server with VHOST_USER_HOST=posix');
   for (const group of groupsOf(report)) lines.push('', ...groupLines(report, group));

@@ -10,7 +10,7 @@ import type { Side } from './result.ts';
 
 /** What a plan needs to know of the place where it runs. */
 export interface FsSite {
-  /** A folder on tmpfs, the same path in the peer's root. */
+  /** A folder, the same path in the peer's root. */
   readonly folder: string;
   /** The folder in it that is shared. */
   readonly shared: string;

@@ -115,25 +115,24 @@ export function pwritev(fd: number, iov: number, iovCount: number, offset: numbe
  */
 export function preadvCached(fd: number, iov: number, iovCount: number, offset: number): number {
   if (libc.preadv2 === null || optional.RWF_NOWAIT === undefined) return -EOPNOTSUPP;
-  return orCannotTell(
-    'preadv2(RWF_NOWAIT)',
-    orErrno(libc.preadv2(fd, iov, iovCount, offset, optional.RWF_NOWAIT)),
-  );
+  const result = orErrno(libc.preadv2(fd, iov, iovCount, offset, optional.RWF_NOWAIT));
+  return orCannotTell('preadv2(RWF_NOWAIT)', 'io_uring', result);
 }
 
-/** Writes only what the page cache takes at once; see {@link preadvCached}. */
+/**
+ * Writes only what the page cache takes at once; see {@link preadvCached}. Where a file system
+ * cannot tell, there is `BriskWriter`.
+ */
 export function pwritevCached(fd: number, iov: number, iovCount: number, offset: number): number {
   if (libc.pwritev2 === null || optional.RWF_NOWAIT === undefined) return -EOPNOTSUPP;
-  return orCannotTell(
-    'pwritev2(RWF_NOWAIT)',
-    orErrno(libc.pwritev2(fd, iov, iovCount, offset, optional.RWF_NOWAIT)),
-  );
+  const result = orErrno(libc.pwritev2(fd, iov, iovCount, offset, optional.RWF_NOWAIT));
+  return orCannotTell('pwritev2(RWF_NOWAIT)', 'pwritev, or io_uring while that waits', result);
 }
 
 /** A kernel without the call cannot tell either (glibc says so by itself, musl does not). */
-function orCannotTell(call: string, result: number): number {
+function orCannotTell(call: string, instead: string, result: number): number {
   if (result !== -EOPNOTSUPP && result !== -ENOSYS) return result;
-  fellBack(call, 'io_uring');
+  fellBack(call, instead);
   return -EOPNOTSUPP;
 }
 

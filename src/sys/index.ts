@@ -8,6 +8,8 @@
  */
 export { activatedFds, launchdFds } from './activation.ts';
 export type { ActivatedFd } from './activation.ts';
+export { BriskWriter, threadSleeps } from './brisk-write.ts';
+export type { BriskWriterParts } from './brisk-write.ts';
 export { monotonicUs } from './clock.ts';
 export { copyMemory } from './copy.ts';
 export { DT, DirCursor, readDirBlock, seekDir } from './dir.ts';

@@ -95,6 +95,7 @@ export const preadv2: NumberFunction | null = find(
 export const pwritev2: NumberFunction | null = find(
   'int64_t pwritev2(int fd, uintptr_t iov, int iovcnt, int64_t offset, int flags)',
 );
+export const getrusage: NumberFunction | null = find('int getrusage(int who, uintptr_t usage)');
 export const fsync: NumberFunction = need('int fsync(int fd)');
 export const fdatasync: NumberFunction | null = find('int fdatasync(int fd)');
 export const ftruncate: NumberFunction = need('int ftruncate(int fd, int64_t length)');

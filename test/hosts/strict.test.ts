@@ -85,7 +85,7 @@ const ONE_BY_ONE: readonly Row[] = [
     refused: ['preadv2', 'pwritev2'],
     backEnd: ['blk', 'fs'].flatMap((device) => [
       `${device}: preadv2(RWF_NOWAIT): io_uring`,
-      `${device}: pwritev2(RWF_NOWAIT): io_uring`,
+      `${device}: pwritev2(RWF_NOWAIT): pwritev, or io_uring while that waits`,
     ]),
   },
   { refused: ['openat2', 'close_range'] }, // which nothing of ours calls

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { ERRNO, preadvCached, pwritevCached } from '../../../sys/index.ts';
+import { BriskWriter, ERRNO, preadvCached, pwritevCached } from '../../../sys/index.ts';
 import type { Uring } from '../../../sys/index.ts';
 import type { EngineImage } from './engine.ts';
 import { UringEngine } from './uring.ts';
@@ -32,10 +32,19 @@ export class CachedEngine extends UringEngine {
   readonly #fd: number;
   readonly #reads: Tries = { skip: 0, nextSkip: 1 };
   readonly #writes: Tries = { skip: 0, nextSkip: 1 };
+  /** For a file system that cannot tell of a write whether it would wait: ext4. */
+  readonly #brisk: BriskWriter;
+  #canTellWrites = true;
 
-  constructor(image: EngineImage, uring: Uring, base: number) {
+  constructor(
+    image: EngineImage,
+    uring: Uring,
+    base: number,
+    brisk: BriskWriter = new BriskWriter(),
+  ) {
     super(image, uring, base);
     this.#fd = image.fd;
+    this.#brisk = brisk;
   }
 
   override read(slot: number, iov: number, iovCount: number, offset: number): number {
@@ -48,10 +57,15 @@ export class CachedEngine extends UringEngine {
   }
 
   override write(slot: number, iov: number, iovCount: number, offset: number): number {
-    if (worthTrying(this.#writes)) {
+    if (this.#canTellWrites && worthTrying(this.#writes)) {
       const result = pwritevCached(this.#fd, iov, iovCount, offset);
       if (result > 0) return hit(this.#writes, result);
-      miss(this.#writes, result);
+      if (result === EOPNOTSUPP) this.#canTellWrites = false;
+      else miss(this.#writes, result);
+    }
+    if (!this.#canTellWrites) {
+      const result = this.#brisk.write(this.#fd, iov, iovCount, offset);
+      if (result !== EAGAIN) return result;
     }
     return super.write(slot, iov, iovCount, offset);
   }

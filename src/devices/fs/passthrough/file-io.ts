@@ -4,7 +4,15 @@
  *
  * @module
  */
-import { ERRNO, preadv, preadvCached, pwritev, pwritevCached, syncFd } from '../../../sys/index.ts';
+import {
+  BriskWriter,
+  ERRNO,
+  preadv,
+  preadvCached,
+  pwritev,
+  pwritevCached,
+  syncFd,
+} from '../../../sys/index.ts';
 import type { Uring } from '../../../sys/index.ts';
 import type { Reactor } from '../../../backend/index.ts';
 import { PENDING } from '../operations.ts';
@@ -40,9 +48,20 @@ export class FileIo {
   /** The file system cannot tell what is cached: that is asked once. */
   #canTellReads = true;
   #canTellWrites = true;
+  /** For a file system that cannot tell of writes: ext4. */
+  readonly #brisk: BriskWriter;
 
-  /** @param inMemory the files live in memory, so that nothing is ever waited for */
-  constructor(reactor: Reactor, handles: HandleTable, inMemory: boolean) {
+  /**
+   * @param inMemory the files live in memory, so that nothing is ever waited for
+   * @param brisk for tests
+   */
+  constructor(
+    reactor: Reactor,
+    handles: HandleTable,
+    inMemory: boolean,
+    brisk: BriskWriter = new BriskWriter(),
+  ) {
+    this.#brisk = brisk;
     this.#uring = inMemory ? null : reactor.uring;
     this.#handles = handles;
     this.#base =
@@ -58,7 +77,7 @@ export class FileIo {
   read(call: FuseCall, handle: Handle, offset: number): number {
     const { iov, iovCount, dataBytes } = call;
     if (this.#uring === null) return toLinux(preadv(handle.fd, iov, iovCount, offset));
-    if (this.#canTellReads) {
+    if (this.#canTellReads && !handle.readsWait) {
       const result = preadvCached(handle.fd, iov, iovCount, offset);
       // A short answer may be the end of the file, or the end of what is cached.
       if (result === dataBytes) return result;
@@ -72,12 +91,17 @@ export class FileIo {
   write(call: FuseCall, handle: Handle, offset: number): number {
     const { iov, iovCount, dataBytes } = call;
     if (this.#uring === null) return toLinux(pwritev(handle.fd, iov, iovCount, offset));
+    if (handle.writesWait) return this.#start(JOB.write, call, handle, offset, false);
     // Written a second time, what a part of was appended would be there twice.
     if (this.#canTellWrites && !handle.append) {
       const result = pwritevCached(handle.fd, iov, iovCount, offset);
       if (result === dataBytes) return result;
       if (result === EOPNOTSUPP) this.#canTellWrites = false;
       else if (result < 0 && result !== EAGAIN && result !== EINTR) return toLinux(result);
+    }
+    if (!this.#canTellWrites) {
+      const result = this.#brisk.write(handle.fd, iov, iovCount, offset);
+      if (result !== EAGAIN) return toLinux(result);
     }
     return this.#start(JOB.write, call, handle, offset, false);
   }

@@ -163,6 +163,8 @@ function opened(
   nodes.handles[slot] = (nodes.handles[slot] as number) + 1;
   handle.writable = (flags & LINUX_O.ACCMODE) !== LINUX_O.RDONLY;
   handle.append = (flags & LINUX_O.APPEND) !== 0;
+  handle.readsWait = (flags & LINUX_O.DIRECT) !== 0;
+  handle.writesWait = (flags & (LINUX_O.DIRECT | LINUX_O.SYNC)) !== 0; // SYNC has the bit of DSYNC
   const { cache } = settings;
   let said = 0;
   if (cache === 'never' || cache === 'metadata') said = FOPEN.DIRECT_IO;

@@ -23,6 +23,10 @@ export class Handle {
   writable = false;
   /** Linux's O_APPEND: the host decides where a write goes. */
   append = false;
+  /** Each read waits for the disk: O_DIRECT. */
+  readsWait = false;
+  /** Each write waits for the disk: O_DIRECT, O_SYNC, O_DSYNC. */
+  writesWait = false;
   /** Calls that the kernel is at; the descriptor is closed after the last one. */
   inFlight = 0;
   released = false;
@@ -56,6 +60,8 @@ export class HandleTable {
     handle.isFolder = isFolder;
     handle.writable = false;
     handle.append = false;
+    handle.readsWait = false;
+    handle.writesWait = false;
     handle.released = false;
     handle.inFlight = 0;
     handle.cookieLow = 0;
