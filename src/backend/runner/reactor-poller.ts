@@ -82,6 +82,10 @@ export class PollerReactor implements WorkerReactor {
     return this.#dispatch(this.#poller.wait(0)) > 0;
   }
 
+  timerIsDue(nowUs: number): boolean {
+    return this.#timers.isDue(nowUs);
+  }
+
   wait(timeoutUs: number): void {
     this.#dispatch(this.#poller.wait(this.#timers.timeoutUs(timeoutUs)));
     this.#timers.fireDue();

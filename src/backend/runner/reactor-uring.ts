@@ -118,6 +118,10 @@ export class UringReactor implements WorkerReactor {
     return this.uring.pending() > 0;
   }
 
+  timerIsDue(nowUs: number): boolean {
+    return this.#timers.isDue(nowUs);
+  }
+
   wait(timeoutUs: number): void {
     this.#arm();
     this.uring.submitAndWait(1, this.#timers.timeoutUs(timeoutUs));

@@ -20,6 +20,8 @@ export interface WorkerReactor extends Reactor {
   turn(look: boolean): number;
   /** Whether `turn` would find something; cheap enough for a polling loop. */
   hasWork(): boolean;
+  /** Whether a timer is to be fired by `turn`; a polling loop asks as often as it reads the clock. */
+  timerIsDue(nowUs: number): boolean;
   /** Blocks until something happens or the time is over (-1: no limit), then dispatches it. */
   wait(timeoutUs: number): void;
   /**
@@ -62,6 +64,12 @@ export class TimerList {
     for (const timer of this.#timers) dueUs = Math.min(dueUs, timer.dueUs);
     const untilUs = Math.max(0, Math.ceil(dueUs - monotonicUs()));
     return limitUs < 0 ? untilUs : Math.min(limitUs, untilUs);
+  }
+
+  /** Whether there is something to fire. */
+  isDue(nowUs: number): boolean {
+    for (const timer of this.#timers) if (timer.dueUs <= nowUs) return true;
+    return false;
   }
 
   /** Fires what is due; returns how many. */

@@ -222,6 +222,18 @@ for (const [name, plane] of PLANES) {
         await guest.stopQueue(0);
       });
     });
+
+    it('a ring without a kick fd leaves the timers of its device alone', async () => {
+      await withEcho(plane, async ({ guest, frontend }) => {
+        await guest.stopQueue(0);
+        await frontend.command('SET_VRING_KICK', { value: 0x100n });
+        const queue = guest.queue(0);
+        queue.driver.submit([text('later')], [5]);
+        queue.driver.publish();
+        const [done] = await queue.completions(1);
+        assert.equal(Buffer.from(done?.written ?? []).toString(), 'later');
+      });
+    });
   });
 }
 
