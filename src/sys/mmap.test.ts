@@ -4,7 +4,16 @@
  * @module
  */
 import assert from 'node:assert/strict';
-import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -25,6 +34,9 @@ import {
 } from './index.ts';
 import * as libc from './libc.ts';
 import { NativeBlock } from './native.ts';
+
+/** linux/memfd.h */
+const MFD_HUGETLB = 4;
 
 const folder = mkdtempSync(join(tmpdir(), 'vhu-mmap-'));
 after(() => {
@@ -168,6 +180,34 @@ describe('mapping an fd', () => {
     assert.ok(new Uint8Array(viewMemory(mapping.address, 8192)).every((byte) => byte === 0));
     mapping.unmap();
     closeSync(fd);
+  });
+
+  it('maps any range of huge pages, which have no other offsets, and unmaps all of it', (t) => {
+    // No such page has to be free: nothing is touched.
+    const fd = libc.memfdCreate?.('vhu-huge-pages', MFD_HUGETLB) ?? -1;
+    if (fd < 0 || process.platform !== 'linux') {
+      t.skip('this host has no huge pages');
+      return;
+    }
+    const pageBytes = fstatSync(fd).blksize;
+    assert.ok(pageBytes > 65536, String(pageBytes));
+    ftruncateSync(fd, 4 * pageBytes);
+    const mapped = (): number => readFileSync('/proc/self/maps', 'utf8').split('vhu-huge').length;
+    const before = mapped();
+    for (const [length, offset] of [
+      [0xa0000, 0],
+      [4 * pageBytes, 0],
+      [3 * pageBytes, 0xc0000],
+      [4096, pageBytes - 4096],
+      [pageBytes + 8192, 2 * pageBytes - 4096],
+    ] as const) {
+      const mapping = mapFd(fd, length, offset, { writable: true });
+      assert.equal(mapping.address % pageBytes, offset % pageBytes);
+      assert.equal(mapped(), before + 1);
+      mapping.unmap();
+      assert.equal(mapped(), before, `${String(length)} bytes at ${String(offset)}`);
+    }
+    closeFd(fd);
   });
 
   it('takes 64 GiB of sparse memory, of which windows are looked at', () => {

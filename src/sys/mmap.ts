@@ -16,6 +16,7 @@ const { constants, optional } = abi;
 
 /**
  * Offsets of a mapping are multiples of this: the largest page that a supported host has (16 KiB).
+ * Objects of huge pages have larger ones.
  */
 const PAGE_BYTES_MAX = 16384;
 
@@ -36,11 +37,20 @@ export class Mapping {
   readonly lengthBytes: number;
   readonly #base: number;
   readonly #baseBytes: number;
+  readonly #pageBytes: number;
   #mapped = true;
 
-  constructor(base: number, baseBytes: number, address: number, lengthBytes: number) {
+  /** `baseBytes` from `base` on are mapped, in pages of `pageBytes`, since `address` was wanted. */
+  constructor(
+    base: number,
+    baseBytes: number,
+    pageBytes: number,
+    address: number,
+    lengthBytes: number,
+  ) {
     this.#base = base;
     this.#baseBytes = baseBytes;
+    this.#pageBytes = pageBytes;
     this.address = address;
     this.lengthBytes = lengthBytes;
     mappingCount++;
@@ -51,7 +61,10 @@ export class Mapping {
     if (!this.#mapped) return;
     this.#mapped = false;
     mappingCount--;
-    libc.munmap(this.#base, this.#baseBytes);
+    if (libc.munmap(this.#base, this.#baseBytes) === 0) return;
+    // Linux maps whole huge pages for whatever length, and unmaps none for a part of one.
+    const pages = Math.ceil(this.#baseBytes / this.#pageBytes);
+    libc.munmap(this.#base, pages * this.#pageBytes);
   }
 
   [Symbol.dispose](): void {
@@ -86,16 +99,16 @@ export function mapFd(
   options: MapOptions,
 ): Mapping {
   const what = options.label ?? `fd ${String(fd)}`;
-  const skew = offsetBytes % PAGE_BYTES_MAX;
+  const pageBytes = checkEnd(fd, offsetBytes + lengthBytes, what);
+  const skew = offsetBytes % pageBytes;
   const bytes = lengthBytes + skew;
-  checkEnd(fd, offsetBytes + lengthBytes, what);
   const protection = constants.PROT_READ | (options.writable ? constants.PROT_WRITE : 0);
   const flags = constants.MAP_SHARED | (optional.MAP_NORESERVE ?? 0);
   const offset = offsetBytes - skew;
   const call = `mmap(${what}, ${String(bytes)} bytes at ${String(offset)})`;
   const advice = 'is the fd a file or shared memory, and are there limits on memory (ulimit -v)?';
   const base = check(libc.mmap(0, bytes, protection, flags, fd, offset), call, advice);
-  return new Mapping(base, bytes, base + skew, lengthBytes);
+  return new Mapping(base, bytes, pageBytes, base + skew, lengthBytes);
 }
 
 /** Maps zeroed private memory; it takes up room only where it is touched. */
@@ -104,7 +117,7 @@ export function mapAnonymous(lengthBytes: number): Mapping {
   const flags = constants.MAP_PRIVATE | constants.MAP_ANON | (optional.MAP_NORESERVE ?? 0);
   const call = `mmap(${String(lengthBytes)} bytes of private memory)`;
   const base = check(libc.mmap(0, lengthBytes, protection, flags, -1, 0), call);
-  return new Mapping(base, lengthBytes, base, lengthBytes);
+  return new Mapping(base, lengthBytes, PAGE_BYTES_MAX, base, lengthBytes);
 }
 
 /**
@@ -121,10 +134,11 @@ export function viewMemory(address: number, lengthBytes: number): ArrayBuffer {
   return libc.rawView(address, lengthBytes);
 }
 
-function checkEnd(fd: number, endBytes: number, what: string): void {
-  const sizeBytes = mappableBytes(fd, what);
+/** Checks that an object does not end before the range does; returns what to align offsets to. */
+function checkEnd(fd: number, endBytes: number, what: string): number {
+  const { sizeBytes, pageBytes } = mappable(fd, what);
   // The size may be rounded up to a page on some hosts: that much can be touched as well.
-  if (sizeBytes === null || endBytes <= sizeBytes) return;
+  if (sizeBytes === null || endBytes <= sizeBytes) return pageBytes;
   throw new VhostUserError(
     'ERR_VHU_MAP_PAST_END',
     `${what}: the range ends at byte ${String(endBytes)}, but the object has ` +
@@ -132,11 +146,14 @@ function checkEnd(fd: number, endBytes: number, what: string): void {
   );
 }
 
-/** How much of an object there is to map; null when it has no size. */
-function mappableBytes(fd: number, what: string): number | null {
+/** How much of an object there is to map, null when it has no size; and how large its pages are. */
+function mappable(fd: number, what: string): { sizeBytes: number | null; pageBytes: number } {
   let sizeBytes: number;
+  let blockBytes: number;
   try {
-    sizeBytes = fstatSync(fd).size;
+    const { size, blksize } = fstatSync(fd);
+    sizeBytes = size;
+    blockBytes = blksize;
   } catch {
     throw new SystemError(`fstat(${what})`, ERRNO.EBADF as number, 'the fd is not open');
   }
@@ -147,7 +164,11 @@ function mappableBytes(fd: number, what: string): number | null {
       `${what}: a ${kind} cannot be mapped: a file or shared memory is needed`,
     );
   }
-  if (kind !== 'block' && kind !== 'char') return sizeBytes;
+  // The block size of an object of huge pages is its page, and its offsets are multiples of that.
+  // Offsets of others may be as well.
+  const isPage = blockBytes > PAGE_BYTES_MAX && Number.isInteger(Math.log2(blockBytes));
+  const pageBytes = isPage ? blockBytes : PAGE_BYTES_MAX;
+  if (kind !== 'block' && kind !== 'char') return { sizeBytes, pageBytes };
   const device = fileInfo(fd);
-  return device.kind === 'block' ? device.sizeBytes : null;
+  return { sizeBytes: device.kind === 'block' ? device.sizeBytes : null, pageBytes };
 }
