@@ -23,6 +23,7 @@ export class LogFile {
   #failed = false;
   #busy = false;
   #stale = false; // it is to be opened anew
+  #closed = false;
 
   constructor(options: LogFileOptions, say: (level: LogLevel, text: string) => void) {
     this.path = options.path;
@@ -52,7 +53,8 @@ export class LogFile {
     this.#busy = true;
     this.#writeFrom(bytes, 0, () => {
       this.#busy = false;
-      if (this.#maxBytes > 0 && this.#sizeBytes >= this.#maxBytes) this.#rotate();
+      if (this.#closed) this.#release();
+      else if (this.#maxBytes > 0 && this.#sizeBytes >= this.#maxBytes) this.#rotate();
       else if (this.#stale) this.#openAgain();
       done();
     });
@@ -60,12 +62,18 @@ export class LogFile {
 
   /** Opens the file by its name once more: another program has moved it away. */
   reopen(): void {
+    if (this.#closed) return;
     this.#stale = true;
     if (!this.#busy) this.#openAgain();
   }
 
-  /** Nothing is being written any more. */
+  /** Closes the file, once what is being written has been: its number may be another file's next. */
   close(): void {
+    this.#closed = true;
+    if (!this.#busy) this.#release();
+  }
+
+  #release(): void {
     if (this.#fd >= 0) closeSync(this.#fd);
     this.#fd = -1;
   }
