@@ -402,7 +402,7 @@ export class Flows {
     const { table, backlog } = this;
     table.mark(slot, FLAG.hostDeaf);
     const waiting = backlog.bytes(slot);
-    this.messages.release(slot);
+    this.messages.dropGuests(slot);
     if (waiting > 0) {
       backlog.drop(slot, waiting);
       this.#forwarded(slot, waiting);

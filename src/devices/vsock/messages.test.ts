@@ -12,6 +12,7 @@ import { setImmediate } from 'node:timers/promises';
 import {
   ERRNO,
   NativeBlock,
+  SHUT,
   acceptSocket,
   closeFd,
   connectSocket,
@@ -20,6 +21,7 @@ import {
   openSocket,
   receiveMessage,
   sendVector,
+  shutDown,
 } from '../../sys/index.ts';
 import type { MessageMarks } from '../../sys/index.ts';
 import { MOCK_TIMEOUT_MS, packetText, withVsock } from '../../testing/index.ts';
@@ -147,6 +149,25 @@ describe('messages', { skip }, () => {
         assert.deepEqual([second.data.length, second.flags], [50, SEQ.EOM]);
       },
       { guest },
+    );
+  });
+
+  it('of a program that is gone by then arrive whole, although the guest sends to it', async () => {
+    await withProgram(
+      async (talk, program) => {
+        program.send(pattern(60));
+        program.send(pattern(90));
+        await talk.expect(OP.RW);
+        const first = await talk.expect(OP.RW);
+        shutDown(program.fd, SHUT.RD);
+        talk.guest.send({ op: OP.RW, ...FLOW, flags: SEQ.EOM, data: Buffer.from('anybody?') });
+        assert.equal((await talk.expect(OP.SHUTDOWN)).flags, SHUTDOWN.RECEIVE);
+        talk.guest.send({ op: OP.CREDIT_UPDATE, ...FLOW, fwdCnt: 100 });
+        const second = await talk.expect(OP.RW);
+        assert.deepEqual(Buffer.concat([first.data, second.data]), pattern(90));
+        assert.equal(second.flags, SEQ.EOM);
+      },
+      { guest: { bufAlloc: 100 } },
     );
   });
 

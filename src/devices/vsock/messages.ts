@@ -107,6 +107,15 @@ export class Messages {
     return bytes;
   }
 
+  /** Forgets what the guest has sent, which nobody takes any more; what is for the guest stays. */
+  dropGuests(slot: number): void {
+    const inbox = this.#inboxes.get(slot);
+    if (inbox === undefined) return;
+    inbox.partialBytes = 0;
+    inbox.lengths.length = 0;
+    inbox.records.length = 0;
+  }
+
   /**
    * Takes a message of the host's program, or goes on with the one before, for as far as the guest
    * has buffers and room. Returns the bytes that went; `READ.nothing`, `READ.ended`, or -errno.
