@@ -20,7 +20,7 @@ export interface WorkerReactor extends Reactor {
   turn(look: boolean): number;
   /** Whether `turn` would find something; cheap enough for a polling loop. */
   hasWork(): boolean;
-  /** Whether a timer is to be fired by `turn`; a polling loop asks as often as it reads the clock. */
+  /** Whether `turn` would fire a timer; a polling loop asks as often as it reads the clock. */
   timerIsDue(nowUs: number): boolean;
   /** Blocks until something happens or the time is over (-1: no limit), then dispatches it. */
   wait(timeoutUs: number): void;

@@ -108,6 +108,8 @@ export class RingSet {
   finish(ring: RunningRing): RingState {
     assert(ring.queue.inFlight === 0, 'a ring ends when nothing is in flight');
     this.#publish(ring);
+    // Whoever serves it next may rely on kicks without having asked for them.
+    ring.queue.enableNotifications();
     this.running.splice(this.running.indexOf(ring), 1);
     // A kick that was heard, or came for nothing, may still be in it. A front-end that takes the
     // queue back would take it for a new one: QEMU starts the device of a legacy driver by it.

@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MockFrontend, expectNoLeak, holdings } from '../../testing/index.ts';
-import type { MockGuest } from '../../testing/index.ts';
+import type { MockGuest, MockNegotiateOptions } from '../../testing/index.ts';
 import { NotifierConsumer, dupFd } from '../../sys/index.ts';
 import { VhostUserError } from '../../util/index.ts';
 import { COUNTER, startBackend } from '../index.ts';
@@ -106,7 +106,7 @@ interface Served {
 async function withEcho(
   plane: Plane,
   body: (served: Served) => Promise<void>,
-  options: { readonly leaks?: boolean } = {},
+  options: { readonly leaks?: boolean; readonly bringUp?: MockNegotiateOptions } = {},
 ): Promise<void> {
   const before = holdings();
   const dir = mkdtempSync(join(tmpdir(), 'vhu-run-'));
@@ -121,7 +121,7 @@ async function withEcho(
   const backend = await startBackend(device, { kind: 'listen', path }, events);
   try {
     const frontend = await MockFrontend.connect(path);
-    const guest = await frontend.bringUp({ queueCount: 2 });
+    const guest = await frontend.bringUp({ queueCount: 2, ...options.bringUp });
     try {
       await body({ guest, frontend, backend, faults, failures });
     } finally {
@@ -192,6 +192,25 @@ for (const [name, plane] of PLANES) {
         assert.equal(kick.drain(), 0);
         kick.close();
       });
+    });
+
+    it('a stopped ring asks for kicks, which who serves it next may not think of', async () => {
+      const withoutEvents = { features: 1n << 32n };
+      await withEcho(
+        plane,
+        async ({ guest }) => {
+          const { ring } = guest.queue(0).raw;
+          for (let i = 0; i < 20; i++) {
+            await echo(guest, 0, 'words');
+            await guest.stopQueue(0);
+            guest.queue(0).driver.submit([text('x')], [1]);
+            assert.equal(ring.publish(), true, 'the driver kicks');
+            await guest.startQueue(0, 2 * i + 1);
+            await guest.queue(0).completions(1);
+          }
+        },
+        { bringUp: withoutEvents },
+      );
     });
 
     it('a device that throws loses that ring, and only that', async () => {

@@ -67,7 +67,7 @@ export class LogFile {
     if (!this.#busy) this.#openAgain();
   }
 
-  /** Closes the file, once what is being written has been: its number may be another file's next. */
+  /** Closes the file, after the write that is under way: its number may be another file's next. */
   close(): void {
     this.#closed = true;
     if (!this.#busy) this.#release();
