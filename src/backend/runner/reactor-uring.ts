@@ -21,8 +21,6 @@ const ECANCELED = ERRNO.ECANCELED as number;
 /** Given to `ready` for an fd that cannot be polled; the value of POLLERR on every host. */
 const POLL_ERROR = 8;
 
-const SQ_HAS_ROOM = 'the submission queue has room after it was submitted';
-
 /** A watched fd and its poll request in the kernel. */
 interface UringSlot extends WatchSlot {
   /** A poll request is under way; the slot is not used again before it has ended. */
@@ -37,6 +35,7 @@ export class UringReactor implements WorkerReactor {
   readonly uring: Uring;
   readonly #slots: (UringSlot | undefined)[] = [];
   readonly #unarmed: number[] = []; // keys of slots that have to be armed before the next sleep
+  readonly #uncancelled: number[] = []; // keys whose cancelling found no room
   readonly #receivers: ((slot: number, result: number) => void)[];
   readonly #freeKeys: number[] = []; // of slots that are not used now
   readonly #timers = new TimerList();
@@ -124,7 +123,9 @@ export class UringReactor implements WorkerReactor {
 
   wait(timeoutUs: number): void {
     this.#arm();
-    this.uring.submitAndWait(1, this.#timers.timeoutUs(timeoutUs));
+    // What found no room is not heard: then completions are taken, to make some, and no sleep.
+    const isDeaf = this.#unarmed.length > 0 || this.#uncancelled.length > 0;
+    this.uring.submitAndWait(1, isDeaf ? 0 : this.#timers.timeoutUs(timeoutUs));
     this.#dispatch();
     this.#timers.fireDue();
   }
@@ -174,23 +175,38 @@ export class UringReactor implements WorkerReactor {
     this.#freeKeys.push(key);
   }
 
+  /**
+   * Asks for what is to be heard. The queue may be full after it was submitted, too: a kernel that
+   * is short of memory, or wants its completions to be taken, takes nothing. The rest waits then.
+   */
   #arm(): void {
+    while (this.#uncancelled.length > 0) {
+      if (!this.#prepareCancel(this.#uncancelled[0] as number)) return;
+      this.#uncancelled.shift();
+    }
     while (this.#unarmed.length > 0) {
       const key = this.#unarmed.pop() as number;
       const slot = this.#slots[key];
       if (slot === undefined || slot.closed || slot.armed || slot.events === 0) continue;
-      slot.armed = true;
-      if (this.uring.prepPollAdd(slot.fd, slot.events, key, slot.multishot)) continue;
+      slot.armed = this.uring.prepPollAdd(slot.fd, slot.events, key, slot.multishot);
+      if (slot.armed) continue;
       this.uring.submit();
-      const prepared = this.uring.prepPollAdd(slot.fd, slot.events, key, slot.multishot);
-      assert(prepared, SQ_HAS_ROOM);
+      slot.armed = this.uring.prepPollAdd(slot.fd, slot.events, key, slot.multishot);
+      if (slot.armed) continue;
+      this.#unarmed.push(key);
+      return;
     }
   }
 
   #cancel(key: number): void {
+    if (!this.#prepareCancel(key)) this.#uncancelled.push(key);
+  }
+
+  /** One that comes too late, for a slot that is another's by then, has that one armed anew. */
+  #prepareCancel(key: number): boolean {
     const userData = RECEIVER_IGNORED * SLOTS_PER_RECEIVER;
-    if (this.uring.prepCancel(key, userData)) return;
+    if (this.uring.prepCancel(key, userData)) return true;
     this.uring.submit();
-    assert(this.uring.prepCancel(key, userData), SQ_HAS_ROOM);
+    return this.uring.prepCancel(key, userData);
   }
 }
