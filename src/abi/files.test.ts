@@ -10,13 +10,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { LINUX_ERRNO, LINUX_OPEN_FLAGS, SUPPORTED_HOSTS, loadAbi } from './index.ts';
+import { LINUX_ERRNO, LINUX_OPEN_FLAGS, SUPPORTED_HOSTS, abiOf } from './index.ts';
 import type { DevicePiece, Field, FileAbi } from './index.ts';
 
-const loaded = SUPPORTED_HOSTS.map(
-  async ({ os, arch }) => [`${os}-${arch}`, await loadAbi(os, arch)] as const,
+const ABIS = new Map(
+  SUPPORTED_HOSTS.map(({ os, arch }) => [`${os}-${arch}`, abiOf(os, arch)] as const),
 );
-const ABIS = new Map(await Promise.all(loaded));
 
 function filesOf(os: string, arch: string): FileAbi {
   const abi = ABIS.get(`${os}-${arch}`);
@@ -135,7 +134,7 @@ describe('the tables of file calls', () => {
   });
 });
 
-const abi = await loadAbi(process.platform, process.arch);
+const abi = abiOf(process.platform, process.arch);
 let skip: string | false = false;
 if (spawnSync('cc', ['--version']).error !== undefined) skip = 'there is no C compiler (cc) here';
 if (abi === undefined) skip = `there is no table for ${process.platform}-${process.arch}`;

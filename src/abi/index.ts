@@ -3,6 +3,10 @@
  *
  * @module
  */
+import { DARWIN_ABI } from './darwin.ts';
+import { FREEBSD_ABI } from './freebsd.ts';
+import { linuxAbi } from './linux.ts';
+import { OPENBSD_ABI } from './openbsd.ts';
 import type { Abi } from './types.ts';
 
 export type * from './file-types.ts';
@@ -33,11 +37,11 @@ export const SUPPORTED_HOSTS: readonly { readonly os: string; readonly arch: str
   'openbsd',
 ].flatMap((os) => ['x64', 'arm64'].map((arch) => ({ os, arch })));
 
-/** The table of a host, or undefined when there is none; those of the other hosts stay unread. */
-export async function loadAbi(os: string, arch: string): Promise<Abi | undefined> {
+/** The table of a host, or undefined when there is none. */
+export function abiOf(os: string, arch: string): Abi | undefined {
   if (!SUPPORTED_HOSTS.some((host) => host.os === os && host.arch === arch)) return undefined;
-  if (os === 'linux') return (await import('./linux.ts')).linuxAbi(arch);
-  if (os === 'darwin') return (await import('./darwin.ts')).DARWIN_ABI;
-  if (os === 'freebsd') return (await import('./freebsd.ts')).FREEBSD_ABI;
-  return (await import('./openbsd.ts')).OPENBSD_ABI;
+  if (os === 'linux') return linuxAbi(arch);
+  if (os === 'darwin') return DARWIN_ABI;
+  if (os === 'freebsd') return FREEBSD_ABI;
+  return OPENBSD_ABI;
 }

@@ -9,10 +9,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { loadAbi } from './index.ts';
+import { abiOf } from './index.ts';
 import type { Field } from './index.ts';
 
-const abi = await loadAbi(process.platform, process.arch);
+const abi = abiOf(process.platform, process.arch);
 const compiler = spawnSync('cc', ['--version']).error === undefined;
 let skip: string | false = false;
 if (!compiler) skip = 'there is no C compiler (cc) here';

@@ -4,7 +4,7 @@
  * @module
  */
 import { VhostUserError } from '../util/index.ts';
-import { SUPPORTED_HOSTS, THIS_HOST, loadAbi } from '../abi/index.ts';
+import { SUPPORTED_HOSTS, THIS_HOST, abiOf } from '../abi/index.ts';
 import type { Abi } from '../abi/index.ts';
 
 /** Facts about this host and about the facilities that this process uses. */
@@ -18,7 +18,7 @@ export interface HostInfo {
 }
 
 const { os, arch } = THIS_HOST;
-const found = await loadAbi(os, arch);
+const found = abiOf(os, arch);
 
 /** The table of this host. */
 export const abi: Abi = found ?? unsupported();

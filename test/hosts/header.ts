@@ -4,7 +4,7 @@
  * @module
  */
 import assert from 'node:assert/strict';
-import { abiFor } from '../support/every-abi.ts';
+import { abiOf } from '../../src/abi/index.ts';
 import type { Field } from '../../src/abi/index.ts';
 import { HOST_ERRNO } from './errno.ts';
 import type { PlayedHost } from './errno.ts';
@@ -21,7 +21,7 @@ const UNIX_SENDSPACE: Readonly<Record<PlayedHost, number>> = {
 
 /** `host.h` of a host. */
 export function modelHeader(os: PlayedHost): string {
-  const abi = abiFor(os, 'x64');
+  const abi = abiOf(os, 'x64');
   assert.ok(abi !== undefined && abi.kqueue !== null, 'a host with a table, and with kqueue');
   const numbers: Record<string, unknown> = {
     ...abi.constants,

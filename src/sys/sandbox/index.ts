@@ -6,6 +6,10 @@
  */
 import { VhostUserError } from '../../util/index.ts';
 import { host } from '../host.ts';
+import { enterDarwin } from './darwin.ts';
+import { enterFreebsd } from './freebsd.ts';
+import { enterLinux } from './linux.ts';
+import { enterOpenbsd } from './openbsd.ts';
 import type { Sandbox, SandboxPlan } from './types.ts';
 
 export { NO_NEEDS, mergeNeeds } from './types.ts';
@@ -18,9 +22,6 @@ export type {
   SandboxPlan,
 } from './types.ts';
 
-/** No host loads the sandbox of another one. */
-const enter = await enterOf(host().os);
-
 /**
  * Gives up all rights of this process that the plan does not name. There is no way back. Call it
  * before any other thread is started and before any device is opened; on Linux it may execute the
@@ -30,7 +31,7 @@ const enter = await enterOf(host().os);
  * @throws VhostUserError `ERR_VHU_SANDBOX` when it is `required` and a part of it is missing.
  */
 export function enterSandbox(plan: SandboxPlan): Sandbox {
-  const sandbox = enter(plan);
+  const sandbox = enterOf(host().os)(plan);
   if (plan.mode === 'required' && (sandbox.missing.length > 0 || sandbox.parts.length === 0)) {
     throw new VhostUserError(
       'ERR_VHU_SANDBOX',
@@ -40,16 +41,16 @@ export function enterSandbox(plan: SandboxPlan): Sandbox {
   return sandbox;
 }
 
-async function enterOf(os: string): Promise<(plan: SandboxPlan) => Sandbox> {
+function enterOf(os: string): (plan: SandboxPlan) => Sandbox {
   switch (os) {
     case 'linux':
-      return (await import('./linux.ts')).enterLinux;
+      return enterLinux;
     case 'openbsd':
-      return (await import('./openbsd.ts')).enterOpenbsd;
+      return enterOpenbsd;
     case 'freebsd':
-      return (await import('./freebsd.ts')).enterFreebsd;
+      return enterFreebsd;
     case 'darwin':
-      return (await import('./darwin.ts')).enterDarwin;
+      return enterDarwin;
     default:
       return () => ({ parts: [], missing: [`on ${os}`], seal: () => undefined });
   }

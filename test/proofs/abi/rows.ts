@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { SUPPORTED_HOSTS } from '../../../src/abi/index.ts';
-import { abiFor } from '../../support/every-abi.ts';
+import { SUPPORTED_HOSTS, abiOf } from '../../../src/abi/index.ts';
 
 /** What a row may hold; undefined: the table has not what others have under this name. */
 export type Value = number | string | boolean | null | undefined;
@@ -48,7 +47,7 @@ function optionalPaths(): Set<string> {
   if (all.size > 0) return all;
   for (const { os, arch } of SUPPORTED_HOSTS) {
     const rows: Row[] = [];
-    collect(abiFor(os, arch), '', rows);
+    collect(abiOf(os, arch), '', rows);
     for (const { path, value } of rows) {
       if (value === null) continue; // a whole part that this host lacks
       const parent = path.slice(0, path.lastIndexOf('.'));

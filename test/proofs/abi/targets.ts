@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { abiFor } from '../../support/every-abi.ts';
+import { abiOf } from '../../../src/abi/index.ts';
 import type { Abi } from '../../../src/abi/index.ts';
 
 /** One system, architecture and C library. */
@@ -38,7 +38,7 @@ export const TARGETS: readonly Target[] = [
  * @throws Error when there is none
  */
 export function tableOf(target: Target): Abi {
-  const found = abiFor(target.os, target.arch);
+  const found = abiOf(target.os, target.arch);
   if (found === undefined) throw new Error(`there is no table for ${target.name}`);
   return found;
 }
