@@ -61,11 +61,11 @@ export function checkSharedWithPeer(peerRoot: string, folder: string): void {
   );
 }
 
-/** The compiled entry of our command line. */
+/** The entry of our command line, bundled as in the package: what its users start. */
 export function ourEntry(): string {
-  const entry = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
+  const entry = fileURLToPath(new URL('../program/cli/main.js', import.meta.url));
   if (existsSync(entry)) return entry;
-  throw optionError(`${entry} is missing: npm run build:all`);
+  throw optionError(`${entry} is missing: npm run bench makes it`);
 }
 
 /** Options for our server, out of the text of `--server-args`. */

@@ -313,7 +313,7 @@ test('every source file is reached from an entry of package.json', () => {
   const entries = [...Object.values(manifest.bin), ...Object.values(manifest.exports)]
     .map((entry) => (typeof entry === 'string' ? entry : entry.default))
     .filter((entry) => entry.endsWith('.js'))
-    .map((entry) => entry.replace(/^(\.\/)?dist\//, 'src/').replace(/\.js$/, '.ts'));
+    .map((entry) => entry.replace(/^(\.\/)?dist\/(program\/)?/, 'src/').replace(/\.js$/, '.ts'));
   const reached = new Set<string>();
   const waiting = [...entries];
   for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {

@@ -22,6 +22,8 @@ const VHOST_DEVICE_VSOCK = 'vhost-device-vsock';
 
 const args = argumentsOf(process.argv);
 const debug = wantsDebug(args);
+// Stacks name the sources then. The maps of the bundled program take a while to read.
+if (debug) process.setSourceMapsEnabled(true);
 
 process.on('uncaughtException', fail).on('unhandledRejection', fail);
 

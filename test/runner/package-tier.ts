@@ -11,6 +11,7 @@ import { ROOT, readText } from '../support/repository.ts';
 import { checkCommand, runCommand } from './command.ts';
 import type { CommandResult } from './command.ts';
 import type { Check } from './outcome.ts';
+import { checkProgram } from './package-program.ts';
 
 const LIMIT_MS = 240_000;
 
@@ -55,8 +56,10 @@ async function checkInstalled(
   report(await checkVersion(app, manifest));
   report(await checkCapabilities(app));
   for (const name of entriesOf(manifest)) report(await checkImport(app, name));
+  report(await checkRequire(app, manifest.name));
   report(await checkTypes(app, entriesOf(manifest)));
   report(await checkService(app));
+  await checkProgram(app, mkdtempSync(join(app, 's')), report);
 }
 
 function limit(cwd: string): { cwd: string; limitMs: number; env: Record<string, string> } {
@@ -89,8 +92,8 @@ async function checkContents(tarball: string): Promise<Check> {
   const name = 'what is in the package';
   const listing = await runCommand(['tar', '-tzf', tarball], limit(ROOT));
   const files = listing.output.trim().split('\n');
-  const foreign = files.filter((file) => /\.(test|fuzz|bench)\.|^package\/(src|test)\//.test(file));
-  const wanted = ['package/dist/cli/main.js', 'package/README.md', 'package/LICENSE'];
+  const foreign = files.filter((file) => /\.(test|fuzz|bench)\.|^package\/(src|test|dist\/cli)\//.test(file));
+  const wanted = ['package/dist/program/cli/main.js', 'package/README.md', 'package/LICENSE'];
   const missing = wanted.filter((file) => !files.includes(file));
   if (foreign.length + missing.length === 0) return { name, status: 'passed' };
   const lines = [...foreign.map((file) => `not wanted: ${file}`), ...missing.map((f) => `no ${f}`)];
@@ -141,6 +144,13 @@ async function checkImport(app: string, entry: string): Promise<Check> {
   const text = `import * as all from '${entry}'; if (${isEmpty}) process.exit(3);`;
   const command = [process.execPath, '--input-type=module', '--eval', text];
   return checkCommand(`import '${entry}'`, command, limit(app));
+}
+
+/** A program in CommonJS can use it: no module of the library awaits anything when it is loaded. */
+async function checkRequire(app: string, name: string): Promise<Check> {
+  const text = `if (typeof require('${name}').openBlk !== 'function') process.exit(3);`;
+  const command = [process.execPath, '--input-type=commonjs', '--eval', text];
+  return checkCommand(`require('${name}')`, command, limit(app));
 }
 
 /**

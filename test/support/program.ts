@@ -5,11 +5,13 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess, StdioOptions } from 'node:child_process';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The compiled program. */
-export const PROGRAM_FILE: string = fileURLToPath(
-  new URL('../../src/cli/main.js', import.meta.url),
+/** The compiled program, or another one, such as what `npm run build` has made of it. */
+export const PROGRAM_FILE: string = resolve(
+  process.env.VHOST_USER_TEST_PROGRAM ??
+    fileURLToPath(new URL('../../src/cli/main.js', import.meta.url)),
 );
 
 const LIMIT_MS = 60_000;
