@@ -76,6 +76,10 @@ const PARTS: readonly Part[] = [
 
 /** A module that is loaded by its path, as the sources write it. */
 const BY_PATH = /new URL\(`(\.{1,2}\/[\w./-]+)\$\{\w+\}`, import\.meta\.url\)/g;
+/** What is loaded as CommonJS, and what stands for such a module. */
+const COMMON_JS = /^(node:.*|koffi|commander)$/;
+const COMMON_JS_MARK = '\0common-js:';
+const REQUIRE = '\0require';
 /** Stands for the folder of the program until it is known which file a module has come to. */
 const ROOT_MARK = 'program-root:';
 
@@ -95,8 +99,8 @@ async function bundle(source: string, target: string): Promise<void> {
   for (const part of PARTS) {
     const bundled = await rollup({
       input: Object.fromEntries(part.entries.map((name) => [name, join(source, `${name}.js`)])),
-      external: (id) => !/^[./\0]/.test(id) && id !== 'koffi',
-      plugins: [compiled(source), koffiAsCommonJs(), byPath(source, entries)],
+      external: (id) => !/^[./\0]/.test(id) && (!COMMON_JS.test(id) || id === 'node:module'),
+      plugins: [compiled(source), asCommonJs(), byPath(source, entries)],
       onLog: (_level, log) => refuse(log),
     });
     const { output } = await bundled.write({
@@ -146,15 +150,27 @@ function compiled(source: string): Plugin {
   };
 }
 
-/** koffi as a module of ECMAScript is three files more, and 9 ms in each thread. */
-function koffiAsCommonJs(): Plugin {
-  const text =
-    "import { createRequire } from 'node:module';\n" +
-    "export default createRequire(import.meta.url)('koffi');\n";
+/**
+ * Has what is CommonJS in itself loaded as that: Node's own modules, whose every export is looked at
+ * when they are imported (`node:fs` loads its streams for that, 9 ms in each thread), and packages,
+ * whose text is read for their exports. Names become properties that are read where they are used.
+ */
+function asCommonJs(): Plugin {
+  const requiring =
+    "import { createRequire } from 'node:module';\nexport default createRequire(import.meta.url);\n";
   return {
-    name: 'koffi-as-common-js',
-    resolveId: (id) => (id === 'koffi' ? '\0koffi' : null),
-    load: (id) => (id === '\0koffi' ? text : null),
+    name: 'as-common-js',
+    resolveId(id) {
+      if (id === REQUIRE) return id;
+      return COMMON_JS.test(id) && id !== 'node:module' ? COMMON_JS_MARK + id : null;
+    },
+    load(id): LoadResult {
+      if (id === REQUIRE) return requiring;
+      if (!id.startsWith(COMMON_JS_MARK)) return null;
+      const name = id.slice(COMMON_JS_MARK.length);
+      const code = `import require from '${REQUIRE}';\nexport default require('${name}');\n`;
+      return { code, syntheticNamedExports: true };
+    },
   };
 }
 

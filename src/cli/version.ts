@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 
-/** How far up from this file the package's own file may be: dist/program/chunks, or build/src/cli. */
+/** How far up the package's own file may be: from dist/program/chunks, or from build/src/cli. */
 const LEVELS_MAX = 4;
 
 /** The version, out of package.json. */

@@ -33,7 +33,7 @@ const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
 
 /** Homebrew's recipe of this package, which builds a QEMU with vhost-user beside Homebrew's own. */
 const RECIPE = 'share/homebrew/qemu-vhost-user.rb';
-/** How far up from this file the package's folder may be: dist/program/chunks, or build/src/doctor. */
+/** How far up the package's folder may be: from dist/program/chunks, or build/src/doctor. */
 const LEVELS_MAX = 4;
 
 /** The architecture of guests that run fast here: `x86_64`. */

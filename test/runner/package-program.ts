@@ -1,7 +1,7 @@
 /**
- * The program of the installed package: bundled, unlike the one that all other tests run. Each device
- * is served in its sandbox and used by the package's own front-ends, so that every file that is loaded
- * by its path has been loaded, and each command has answered.
+ * The program of the installed package: bundled, unlike the one that all other tests run. Each
+ * device is served in its sandbox and used by the package's own front-ends, so that every file that
+ * is loaded by its path has been loaded, and each command has answered.
  *
  * @module
  */
@@ -98,9 +98,12 @@ const DEVICES: Readonly<Record<string, string>> = {
       end.destroy();
     });`,
   'run, three devices of a file': `
-    const lines = ['blk\\n    image: ' + place('disk.img'), 'rng', 'fs\\n    shared-dir: ' + folder];
-    const text = lines.map((line, i) => '  - type: ' + line + '\\n    socket-path: ' + place('r' + i));
-    writeFileSync(place('vms.yaml'), 'devices:\\n' + text.join('\\n') + '\\n');
+    const devices = [
+      { type: 'blk', image: place('disk.img') },
+      { type: 'rng' },
+      { type: 'fs', 'shared-dir': folder },
+    ].map((each, i) => ({ ...each, 'socket-path': place('r' + i) }));
+    writeFileSync(place('vms.yaml'), JSON.stringify({ devices })); // which is YAML, too
     await serve(['run', place('vms.yaml')], async (disk, random, share) => {
       await useDisk(disk);
       await useRandom(random);
@@ -129,7 +132,10 @@ export async function checkProgram(
 ): Promise<void> {
   const options: CommandOptions = { cwd: app, limitMs: LIMIT_MS };
   writeFileSync(join(folder, 'hello.txt'), 'hello');
-  await runCommand(['tar', '-C', folder, '-cf', join(folder, 'hello.txt.tar'), 'hello.txt'], options);
+  await runCommand(
+    ['tar', '-C', folder, '-cf', join(folder, 'hello.txt.tar'), 'hello.txt'],
+    options,
+  );
   for (const [name, text] of Object.entries(DEVICES)) {
     writeFileSync(join(app, 'program.js'), SERVING + text);
     const command = [process.execPath, 'program.js', folder];

@@ -92,7 +92,9 @@ async function checkContents(tarball: string): Promise<Check> {
   const name = 'what is in the package';
   const listing = await runCommand(['tar', '-tzf', tarball], limit(ROOT));
   const files = listing.output.trim().split('\n');
-  const foreign = files.filter((file) => /\.(test|fuzz|bench)\.|^package\/(src|test|dist\/cli)\//.test(file));
+  const foreign = files.filter((file) =>
+    /\.(test|fuzz|bench)\.|^package\/(src|test|dist\/cli)\//.test(file),
+  );
   const wanted = ['package/dist/program/cli/main.js', 'package/README.md', 'package/LICENSE'];
   const missing = wanted.filter((file) => !files.includes(file));
   if (foreign.length + missing.length === 0) return { name, status: 'passed' };
