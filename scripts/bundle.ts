@@ -151,13 +151,15 @@ function compiled(source: string): Plugin {
 }
 
 /**
- * Has what is CommonJS in itself loaded as that: Node's own modules, whose every export is looked at
- * when they are imported (`node:fs` loads its streams for that, 9 ms in each thread), and packages,
- * whose text is read for their exports. Names become properties that are read where they are used.
+ * Has what is CommonJS in itself loaded as that: Node's own modules, whose every export is looked
+ * at when they are imported (`node:fs` loads its streams for that, 9 ms in each thread), and
+ * packages, whose text is read for their exports. Names become properties that are read where they
+ * are used.
  */
 function asCommonJs(): Plugin {
   const requiring =
-    "import { createRequire } from 'node:module';\nexport default createRequire(import.meta.url);\n";
+    "import { createRequire } from 'node:module';\n" +
+    'export default createRequire(import.meta.url);\n';
   return {
     name: 'as-common-js',
     resolveId(id) {
