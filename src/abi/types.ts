@@ -134,6 +134,8 @@ export interface OptionalConstants {
   readonly SOCK_CLOEXEC?: number;
   readonly SOCK_NONBLOCK?: number;
   readonly AF_VSOCK?: number;
+  readonly SO_VM_SOCKETS_BUFFER_SIZE?: number;
+  readonly SO_VM_SOCKETS_BUFFER_MAX_SIZE?: number;
   readonly SO_PEERCRED?: number;
   readonly SOL_LOCAL?: number;
   readonly LOCAL_PEERPID?: number;

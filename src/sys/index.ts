@@ -112,12 +112,14 @@ export {
   IOVECS_MAX,
   SHUT,
   isHungUp,
+  isVsockHungUp,
   peek,
   receive,
   receiveMessage,
   receiveVector,
   send,
   sendVector,
+  sendVsockMessage,
   shutDown,
 } from './socket-io.ts';
 export type { MessageMarks } from './socket-io.ts';
@@ -125,6 +127,7 @@ export { StatBlock, StatFsBlock, makeDevice, statAt, statFd, statFs } from './st
 export { openPty, rawTerminal, terminalSize } from './terminal.ts';
 export type { Pty, TerminalSize } from './terminal.ts';
 export {
+  NO_VSOCK,
   acceptSocket,
   connectSocket,
   hasUnixSeqpacket,
@@ -133,6 +136,7 @@ export {
   openSocket,
   setNoDelay,
   setSendBuffer,
+  setVsockBuffer,
   socketError,
   socketName,
 } from './stream-socket.ts';

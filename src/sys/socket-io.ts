@@ -5,12 +5,16 @@
  * @module
  */
 import { abi } from './host.ts';
+import { ERRNO } from './errno.ts';
 import * as libc from './libc.ts';
 import { NativeBlock, interrupted, orErrno } from './native.ts';
 
 const { constants, optional, msghdr } = abi;
 const SEND_FLAGS = optional.MSG_NOSIGNAL ?? 0; // elsewhere the socket has SO_NOSIGPIPE
 const IOVEC_BYTES = 16;
+const EAGAIN = -(ERRNO.EAGAIN as number);
+const ENOBUFS = -(ERRNO.ENOBUFS as number);
+const EPIPE = -(ERRNO.EPIPE as number);
 
 /** `struct msghdr` without name and control data, a `struct iovec`, and a `struct pollfd`. */
 const IOV_AT = msghdr.SIZE;
@@ -102,11 +106,42 @@ export function shutDown(fd: number, how: number): number {
 
 /** Whether the other side can neither send nor receive any more: its program closed the socket. */
 export function isHungUp(fd: number): boolean {
+  // No events: errors and hang-ups are told all the same.
+  return (pollNow(fd, 0) & constants.POLLHUP) !== 0;
+}
+
+/**
+ * The same for a connected socket of AF_VSOCK, for which Linux tells no hang-up while this side may
+ * still send. Nothing is sent, but that there is nobody to send to is said all the same.
+ */
+export function isVsockHungUp(fd: number): boolean {
+  return send(fd, block.address, 0) === EPIPE || isHungUp(fd);
+}
+
+/**
+ * Sends a message as {@link sendVector} does, on a socket of AF_VSOCK that does not block. When the
+ * other side has room for a part of it, Linux sends that part, says EAGAIN, and does not say how
+ * much it was: the message cannot be completed any more, and the result is -ENOBUFS. -EAGAIN: it is
+ * as if nothing had been tried.
+ */
+export function sendVsockMessage(
+  fd: number,
+  iov: number,
+  iovCount: number,
+  endsRecord: boolean,
+): number {
+  if (pollNow(fd, constants.POLLOUT) === 0) return EAGAIN;
+  const sent = sendVector(fd, iov, iovCount, endsRecord);
+  return sent === EAGAIN ? ENOBUFS : sent;
+}
+
+/** What poll(2) says about an fd at this moment. */
+function pollNow(fd: number, events: number): number {
   const { view } = block;
   view.setInt32(POLL_AT, fd, true);
-  view.setInt32(POLL_AT + 4, 0, true); // no events: errors and hang-ups are told all the same
-  if (libc.poll(block.address + POLL_AT, 1, 0) <= 0) return false;
-  return (view.getInt16(POLL_AT + 6, true) & constants.POLLHUP) !== 0;
+  view.setInt32(POLL_AT + 4, events, true); // and no returned events yet
+  if (libc.poll(block.address + POLL_AT, 1, 0) <= 0) return 0;
+  return view.getInt16(POLL_AT + 6, true);
 }
 
 function fillHeader(iov: number, iovCount: number): void {

@@ -20,6 +20,10 @@ const EADDRINUSE = ERRNO.EADDRINUSE as number;
 const EINVAL = ERRNO.EINVAL as number;
 const ENOSYS = ERRNO.ENOSYS as number;
 
+/** What a program says where {@link openSocket} fails for an address of AF_VSOCK. */
+export const NO_VSOCK =
+  "this host has no AF_VSOCK, or not of this type: it is Linux's, by 'modprobe vsock' there";
+
 /** Streams of bytes, or messages in order. */
 export type SocketType = 'stream' | 'seqpacket';
 
@@ -154,6 +158,24 @@ export function setSendBuffer(fd: number, bytes: number): void {
   setOption(fd, constants.SOL_SOCKET, constants.SO_SNDBUF, bytes);
 }
 
+/**
+ * Room of an AF_VSOCK socket for what comes and is not read, which is also the longest message each
+ * way; those that a listener accepts have its room. Nothing where a host has no such option.
+ */
+export function setVsockBuffer(fd: number, bytes: number): void {
+  const {
+    AF_VSOCK,
+    SO_VM_SOCKETS_BUFFER_SIZE: size,
+    SO_VM_SOCKETS_BUFFER_MAX_SIZE: max,
+  } = optional;
+  if (AF_VSOCK === undefined || size === undefined || max === undefined) return;
+  option.view.setUint32(0, bytes, true);
+  option.view.setUint32(4, 0, true);
+  // The limit first, which a size beyond it is cut to: no root is needed for either.
+  libc.setsockopt(fd, AF_VSOCK, max, option.address, 8);
+  libc.setsockopt(fd, AF_VSOCK, size, option.address, 8);
+}
+
 /** The port that a TCP or AF_VSOCK socket is bound to. */
 export function localPort(fd: number): number {
   option.view.setUint32(0, ADDRESS_BYTES, true);
@@ -178,7 +200,7 @@ export function socketName(where: SocketAddress): string {
 }
 
 function familyAdvice(where: SocketAddress): string | undefined {
-  if (where.family === 'vsock') return 'this host has no AF_VSOCK, or not of this type';
+  if (where.family === 'vsock') return NO_VSOCK;
   return `${errnoName(EAFNOSUPPORT)}: IPv4 and IPv6 addresses in digits are known`;
 }
 

@@ -291,6 +291,72 @@ static void line(int fd) {
   printf("@line=%s\n", text);
 }
 
+/*
+ * Messages (SOCK_SEQPACKET): `echo-messages` gives each back, `messages` sends some of many lengths to
+ * such a program, and `late-messages` only begins to read after a while and tells how many were whole,
+ * by the pattern that each begins anew.
+ */
+enum { MESSAGE_MAX = 1 << 20 };
+static uint8_t message[MESSAGE_MAX + 8], wanted[MESSAGE_MAX + 8];
+
+static int message_socket(int room) {
+  int fd = socket(AF_VSOCK, SOCK_SEQPACKET, 0);
+  uint64_t bytes = MESSAGE_MAX;
+  if (fd < 0) fail("socket");
+  if (!room) return fd;
+  if (setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE, &bytes, sizeof bytes) < 0 ||
+      setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &bytes, sizeof bytes) < 0)
+    fail("setsockopt");
+  return fd;
+}
+
+static int accept_messages(unsigned port, int room) {
+  struct sockaddr_vm a = address(VMADDR_CID_ANY, port);
+  int fd = message_socket(room);
+  if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 16) < 0) fail("listen");
+  printf("@listening=%u\n", port);
+  fflush(stdout);
+  int one = accept(fd, NULL, NULL);
+  if (one < 0) fail("accept");
+  close(fd);
+  return one;
+}
+
+static void echo_messages(int fd) {
+  ssize_t n;
+  while ((n = recv(fd, message, MESSAGE_MAX, 0)) > 0)
+    if (send(fd, message, n, 0) != n) fail("send");
+  if (n < 0) fail("recv");
+}
+
+static void messages(unsigned cid, unsigned port, unsigned count, size_t most) {
+  struct sockaddr_vm a = address(cid, port);
+  int fd = message_socket(1);
+  if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) fail("connect");
+  for (unsigned i = 1; i <= count; i++) {
+    size_t bytes = most * i / count;
+    pattern(wanted, 4 * i, bytes);
+    if (send(fd, wanted, bytes, 0) != (ssize_t)bytes) fail("send");
+    if (recv(fd, message, MESSAGE_MAX, 0) == (ssize_t)bytes && memcmp(message, wanted, bytes) == 0) continue;
+    printf("vsock-guest: another message came back\n");
+    exit(1);
+  }
+  shutdown(fd, SHUT_WR);
+  if (recv(fd, message, MESSAGE_MAX, 0) != 0) fail("no end");
+}
+
+static void late_messages(int fd, unsigned ms, size_t bytes) {
+  unsigned whole = 0, torn = 0;
+  ssize_t n;
+  usleep(1000 * ms);
+  pattern(wanted, 0, bytes);
+  while ((n = recv(fd, message, MESSAGE_MAX, 0)) > 0) {
+    if (n == (ssize_t)bytes && memcmp(message, wanted, bytes) == 0) whole++;
+    else torn++;
+  }
+  printf("@late=%u whole, %u torn\n", whole, torn);
+}
+
 int main(int argc, char **argv) {
   const char *what = argc > 1 ? argv[1] : "";
   unsigned long long n[5] = {0};
@@ -306,8 +372,12 @@ int main(int argc, char **argv) {
   else if (strcmp(what, "refused") == 0) refused(n[0], n[1]);
   else if (strcmp(what, "until-gone") == 0) until_gone(dial(n[0], n[1]));
   else if (strcmp(what, "line") == 0) line(dial(n[0], n[1]));
+  else if (strcmp(what, "echo-messages") == 0) echo_messages(accept_messages(n[0], 1));
+  else if (strcmp(what, "messages") == 0) messages(n[0], n[1], n[2], n[3]);
+  else if (strcmp(what, "late-messages") == 0) late_messages(accept_messages(n[0], 0), n[1], n[2]);
   else fail("serve PORT | accept PORT N | send, receive CID PORT BYTES BLOCK PLAIN | ping CID PORT N | "
-            "connect CID PORT N WORDS | at-once CID PORT N BYTES | refused, until-gone, line CID PORT");
+            "connect CID PORT N WORDS | at-once CID PORT N BYTES | refused, until-gone, line CID PORT | "
+            "echo-messages PORT | messages CID PORT N BYTES | late-messages PORT MS BYTES");
   printf("ms %.3f\n", now_ms() - from);
   return 0;
 }

@@ -6,7 +6,8 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { Server, Socket } from 'node:net';
+import type { Server } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { VsockHost } from '../../src/vsock/index.ts';
 
 const BLOCK_BYTES = 65_536;
@@ -57,7 +58,7 @@ export async function servePort(
 }
 
 /** The other end of one connection. */
-export async function serveOne(socket: Socket): Promise<void> {
+export async function serveOne(socket: Duplex): Promise<void> {
   const reader = new LineReader(socket);
   const line = await reader.line();
   const source = /^(source|pour) (\d+) (\d+)$/.exec(line);
@@ -92,7 +93,11 @@ export async function serveOne(socket: Socket): Promise<void> {
 
 /** Sends the pattern to the guest, ends this half, and hears what arrived. */
 export async function sendTo(udsPath: string, port: number, bytes: number): Promise<void> {
-  const socket = await new VsockHost(udsPath).connect(port, { allowHalfOpen: true });
+  await sendOn(await new VsockHost(udsPath).connect(port, { allowHalfOpen: true }), bytes);
+}
+
+/** The same on a connection that there is. */
+export async function sendOn(socket: Duplex, bytes: number): Promise<void> {
   socket.write('sink\n');
   await writePattern(socket, bytes, BLOCK_BYTES);
   socket.end();
@@ -103,7 +108,11 @@ export async function sendTo(udsPath: string, port: number, bytes: number): Prom
 
 /** Has the guest send the pattern and end its half, and then says what arrived. */
 export async function receiveFrom(udsPath: string, port: number, bytes: number): Promise<void> {
-  const socket = await new VsockHost(udsPath).connect(port, { allowHalfOpen: true });
+  await receiveOn(await new VsockHost(udsPath).connect(port, { allowHalfOpen: true }), bytes);
+}
+
+/** The same on a connection that there is. */
+export async function receiveOn(socket: Duplex, bytes: number): Promise<void> {
   socket.write(`source ${bytes} ${BLOCK_BYTES}\n`);
   const check = new PatternCheck();
   for await (const chunk of new LineReader(socket).rest()) check.take(chunk);
@@ -113,7 +122,11 @@ export async function receiveFrom(udsPath: string, port: number, bytes: number):
 
 /** A connection on which a word goes there and back, again and again. */
 export async function echoWords(udsPath: string, port: number, words: number): Promise<void> {
-  const socket = await new VsockHost(udsPath).connect(port, { allowHalfOpen: true });
+  await echoOn(await new VsockHost(udsPath).connect(port, { allowHalfOpen: true }), words);
+}
+
+/** The same on a connection that there is. */
+export async function echoOn(socket: Duplex, words: number): Promise<void> {
   socket.write('echo\n');
   const word = Buffer.alloc(WORD_BYTES);
   const chunks = socket[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;
@@ -132,7 +145,7 @@ export async function echoWords(udsPath: string, port: number, words: number): P
   await chunks.return?.();
 }
 
-async function writePattern(socket: Socket, bytes: number, blockBytes: number): Promise<void> {
+async function writePattern(socket: Duplex, bytes: number, blockBytes: number): Promise<void> {
   for (let at = 0; at < bytes; at += blockBytes) {
     const words = new Uint32Array(blockBytes / WORD_BYTES);
     fillPattern(words, at);
@@ -140,12 +153,12 @@ async function writePattern(socket: Socket, bytes: number, blockBytes: number): 
   }
 }
 
-async function writeAny(socket: Socket, bytes: number, blockBytes: number): Promise<void> {
+async function writeAny(socket: Duplex, bytes: number, blockBytes: number): Promise<void> {
   const block = Buffer.alloc(blockBytes);
   for (let at = 0; at < bytes; at += blockBytes) await write(socket, block);
 }
 
-async function write(socket: Socket, chunk: Buffer): Promise<void> {
+async function write(socket: Duplex, chunk: Buffer): Promise<void> {
   if (!socket.write(chunk)) await once(socket, 'drain');
 }
 
@@ -154,7 +167,7 @@ class LineReader {
   readonly #chunks: AsyncIterator<Buffer, undefined>;
   #held: Buffer = Buffer.alloc(0);
 
-  constructor(socket: Socket) {
+  constructor(socket: Duplex) {
     // The other half of the socket goes on when this one has ended.
     const chunks = socket.iterator({ destroyOnReturn: false });
     this.#chunks = chunks[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;

@@ -199,6 +199,7 @@ export class Accepting {
       closeFd(fd);
       return;
     }
+    if (listener.isVsock) table.mark(slot, FLAG.hostVsock);
     if (!hybrid) {
       this.#request(slot, VSOCK_CID.host, this.#freePort(listener.guestPort), listener.guestPort);
       return;

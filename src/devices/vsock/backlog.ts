@@ -5,8 +5,16 @@
  * @module
  */
 import { assert } from '../../util/index.ts';
-import { copyMemory, mapAnonymous, send, sendVector, viewMemory } from '../../sys/index.ts';
+import {
+  copyMemory,
+  mapAnonymous,
+  send,
+  sendVector,
+  sendVsockMessage,
+  viewMemory,
+} from '../../sys/index.ts';
 import type { Mapping } from '../../sys/index.ts';
+import { FLAG } from './connections.ts';
 import { MARK_BYTES, markAddress } from './message-mark.ts';
 
 const IOVEC_BYTES = 16;
@@ -72,22 +80,23 @@ export class Backlog {
   }
 
   /**
-   * Sends the first `bytes` as a message, to a sibling's socket with a mark at its end; returns
-   * them, or -errno and nothing is lost.
+   * Sends the first `bytes` as a message, as the connection's flags say (see `FLAG`): to a
+   * sibling's socket with a mark at its end. Returns them, or -errno and nothing is lost.
    */
-  sendMessage(
-    slot: number,
-    fd: number,
-    bytes: number,
-    endsRecord: boolean,
-    marked: boolean,
-  ): number {
+  sendMessage(slot: number, fd: number, bytes: number, endsRecord: boolean, flags: number): number {
     const ring = this.#rings[slot];
     if (ring === undefined || ring === null) return 0;
     this.#fillBoth(ring.address, this.#start[slot] as number, bytes);
-    if (marked) this.#fill(2, markAddress(endsRecord), MARK_BYTES);
-    const iovCount = marked ? 3 : 2;
-    const sent = sendVector(fd, this.#iovecs.address, iovCount, endsRecord && !marked);
+    const { address } = this.#iovecs;
+    let sent: number;
+    if ((flags & FLAG.sibling) !== 0) {
+      this.#fill(2, markAddress(endsRecord), MARK_BYTES);
+      sent = sendVector(fd, address, 3, false);
+    } else if ((flags & FLAG.hostVsock) !== 0) {
+      sent = sendVsockMessage(fd, address, 2, endsRecord);
+    } else {
+      sent = sendVector(fd, address, 2, endsRecord);
+    }
     if (sent < 0) return sent;
     this.drop(slot, bytes);
     return bytes;

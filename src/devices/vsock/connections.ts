@@ -40,6 +40,8 @@ export const FLAG = {
   hybrid: 64,
   /** The guest has forgotten it: it is in no table any more. */
   orphaned: 128,
+  /** The host's side is a socket of the host's AF_VSOCK. */
+  hostVsock: 256,
 } as const;
 
 /** Packets that wait for a buffer of the guest, as bits. */

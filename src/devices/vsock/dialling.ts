@@ -6,6 +6,7 @@
  */
 import {
   ERRNO,
+  NO_VSOCK,
   WRITABLE,
   READABLE,
   NativeBlock,
@@ -14,6 +15,7 @@ import {
   errnoName,
   openSocket,
   receive,
+  setVsockBuffer,
   socketError,
   socketName,
   socketPair,
@@ -25,7 +27,7 @@ import { FLAG, PENDING, STATE } from './connections.ts';
 import type { Flows } from './flows.ts';
 import type { LimitedLog } from './limited-log.ts';
 import type { NameQuestion, SiblingCall, VsockPlaneOptions } from './plan.ts';
-import { ACCEPTED, ANSWER_MS, makeRoom, typeOf } from './set-up.ts';
+import { ACCEPTED, ANSWER_MS, makeRoom, typeOf, vsockRoom } from './set-up.ts';
 import { Targets } from './targets.ts';
 
 const EAGAIN = -(ERRNO.EAGAIN as number);
@@ -34,6 +36,18 @@ const EMFILE = -(ERRNO.EMFILE as number);
 const ENFILE = -(ERRNO.ENFILE as number);
 const ENOENT = -(ERRNO.ENOENT as number);
 const ECONNREFUSED = -(ERRNO.ECONNREFUSED as number);
+const ECONNRESET = -(ERRNO.ECONNRESET as number);
+
+/** What to do, by -errno: when there are too few fds, or AF_VSOCK of the host leads nowhere. */
+const ADVICE: ReadonlyMap<number, string> = new Map([
+  [-(ERRNO.EAFNOSUPPORT as number), NO_VSOCK],
+  [
+    -(ERRNO.ENODEV as number),
+    "no driver of this host leads to that CID: 'modprobe vsock_loopback' is for CID 1, " +
+      "'modprobe vhost_vsock' for guests",
+  ],
+  [EMFILE, 'see ulimit -n'],
+]);
 
 /** A Unix socket whose queue of connections is full is tried again after this. */
 const CONNECT_AGAIN_MS = 1;
@@ -202,6 +216,10 @@ export class Dialling {
       return;
     }
     table.fd[slot] = fd;
+    if (where.family === 'vsock') {
+      table.mark(slot, FLAG.hostVsock);
+      if (type === 'seqpacket') setVsockBuffer(fd, vsockRoom(this.#flows.bufAlloc));
+    }
     this.#tryConnect(slot, where);
   }
 
@@ -252,12 +270,16 @@ export class Dialling {
     const attempt = this.#attempts.get(slot);
     const where = attempt?.addresses[attempt.next];
     const name = where === undefined ? '' : socketName(where);
-    if (errno !== ECONNREFUSED && errno !== ENOENT) {
+    const isVsock = where?.family === 'vsock';
+    // Nobody listens there, which is no news; of AF_VSOCK that is ECONNRESET.
+    const closed = errno === ECONNREFUSED || errno === ENOENT || (isVsock && errno === ECONNRESET);
+    if (!closed) {
+      const advice = isVsock || errno === EMFILE ? ADVICE.get(errno) : undefined;
       this.#log.once(
         errno === EMFILE || errno === ENFILE ? 'error' : 'warn',
         `connect ${errnoName(-errno)}`,
         `${name}: ${errnoName(-errno)}: the guest's connection is refused` +
-          (errno === EMFILE ? '; see ulimit -n' : ''),
+          (advice === undefined ? '' : `; ${advice}`),
       );
     }
     const fd = table.fd[slot] as number;

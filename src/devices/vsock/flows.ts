@@ -11,6 +11,7 @@ import {
   WRITABLE,
   closeFd,
   isHungUp,
+  isVsockHungUp,
   receiveVector,
   shutDown,
 } from '../../sys/index.ts';
@@ -155,8 +156,8 @@ export class Flows {
     let sent = table.has(slot, FLAG.hostDeaf) ? bytes : EAGAIN;
     if (sent === EAGAIN && whole && messages.inOrder(slot)) {
       const endsRecord = (flags & VIRTIO_VSOCK_SEQ.EOR) !== 0;
-      const marked = table.has(slot, FLAG.sibling);
-      sent = batch.sendMessage(table.fd[slot] as number, endsRecord, marked);
+      const facts = table.flags[slot] as number;
+      sent = batch.sendMessage(table.fd[slot] as number, endsRecord, facts);
     }
     if (sent === EAGAIN) {
       batch.keep(backlog, 0);
@@ -393,7 +394,9 @@ export class Flows {
     const { table } = this;
     table.mark(slot, FLAG.hostEnded);
     this.watch(slot, (table.events[slot] as number) & ~READABLE);
-    if (isHungUp(table.fd[slot] as number)) this.#hostDeaf(slot);
+    const fd = table.fd[slot] as number;
+    const gone = table.has(slot, FLAG.hostVsock) ? isVsockHungUp(fd) : isHungUp(fd);
+    if (gone) this.#hostDeaf(slot);
     this.#hostDone(slot);
   }
 

@@ -6,13 +6,15 @@
 import { ERRNO } from '../../sys/index.ts';
 import type { DataPlaneContext } from '../../backend/index.ts';
 import { Accepting } from './accepting.ts';
-import { STATE } from './connections.ts';
+import { FLAG, STATE } from './connections.ts';
 import { Dialling } from './dialling.ts';
 import type { Flows } from './flows.ts';
 import type { LimitedLog } from './limited-log.ts';
 import type { VsockControl, VsockPlaneOptions } from './plan.ts';
 
 const EMSGSIZE = -(ERRNO.EMSGSIZE as number);
+const ENOBUFS = -(ERRNO.ENOBUFS as number);
+const ENOMEM = -(ERRNO.ENOMEM as number);
 
 /** See the module. */
 export class HostSide {
@@ -51,12 +53,22 @@ export class HostSide {
   /** An established connection failed on the host's side. */
   failed(slot: number, errno: number): void {
     const { table } = this.#flows;
-    if (errno === EMSGSIZE) {
+    // AF_VSOCK says ENOMEM to a message that its program has too small a buffer for.
+    if (errno === EMSGSIZE || (errno === ENOMEM && table.has(slot, FLAG.hostVsock))) {
       this.#log.once(
         'warn',
         'message',
         `guest port ${String(table.guestPort[slot])}, port ${String(table.peerPort[slot])}: a ` +
           'message is longer than the other side takes at once: the connection is reset',
+      );
+    }
+    if (errno === ENOBUFS && table.has(slot, FLAG.hostVsock)) {
+      this.#log.once(
+        'warn',
+        'torn message',
+        `guest port ${String(table.guestPort[slot])}, port ${String(table.peerPort[slot])}: ` +
+          "this host's AF_VSOCK took a part of a message, since its program is behind with " +
+          'reading: the connection is reset; a Unix socket keeps messages whole',
       );
     }
     this.#flows.reset(slot);

@@ -6,11 +6,19 @@
 import { lstatSync, unlinkSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { VhostUserError } from '../../util/index.ts';
-import { closeFd, listenSocket, listenUnix, localPort, socketName } from '../../sys/index.ts';
+import {
+  closeFd,
+  listenSocket,
+  listenUnix,
+  localPort,
+  setVsockBuffer,
+  socketName,
+} from '../../sys/index.ts';
 import type { SocketAddress, SocketType } from '../../sys/index.ts';
 import { VSOCK_CID } from './layout.ts';
 import type { VsockListen, VsockSettings } from './options.ts';
 import type { PlannedListener } from './plan.ts';
+import { vsockRoom } from './set-up.ts';
 
 /** Connections that may wait to be accepted; a host may allow fewer. */
 const BACKLOG = 1024;
@@ -69,7 +77,7 @@ export class Listeners {
       ...(socketMode < 0 ? {} : { mode: socketMode }),
       ...(socketGroup < 0 ? {} : { group: socketGroup }),
     });
-    this.planned.push({ fd, name: path, type, guestPort });
+    this.planned.push({ fd, name: path, type, isVsock: false, guestPort });
     this.#files.push({ path, inode: lstatSync(path, { bigint: true }).ino });
   }
 
@@ -81,7 +89,10 @@ export class Listeners {
     const fd = listenSocket(where, type, BACKLOG);
     try {
       const name = socketName({ ...where, port: localPort(fd) });
-      this.planned.push({ fd, name, type, guestPort });
+      const isVsock = where.family === 'vsock';
+      if (isVsock && type === 'seqpacket')
+        setVsockBuffer(fd, vsockRoom(this.#settings.txBufferBytes));
+      this.planned.push({ fd, name, type, isVsock, guestPort });
     } catch (error) {
       closeFd(fd);
       throw error;

@@ -25,7 +25,7 @@ import { MARK_BYTES } from './message-mark.ts';
 const EAGAIN = -(ERRNO.EAGAIN as number);
 const EMSGSIZE = -(ERRNO.EMSGSIZE as number);
 /** The longest message of a program of the host. */
-const MESSAGE_BYTES_MAX = 1024 * 1024;
+export const MESSAGE_BYTES_MAX: number = 1024 * 1024;
 
 /** What `read` tells beside bytes and errors. */
 export const READ = { nothing: -1_000_001, ended: -1_000_002 } as const;
@@ -87,8 +87,8 @@ export class Messages {
     while (inbox !== undefined && inbox.lengths.length > 0) {
       const bytes = inbox.lengths[0] as number;
       const endsRecord = inbox.records[0] as boolean;
-      const marked = this.#table.has(slot, FLAG.sibling);
-      const sent = this.#backlog.sendMessage(slot, fd, bytes, endsRecord, marked);
+      const flags = this.#table.flags[slot] as number;
+      const sent = this.#backlog.sendMessage(slot, fd, bytes, endsRecord, flags);
       if (sent < 0) return done > 0 && sent === EAGAIN ? done : sent;
       inbox.lengths.shift();
       inbox.records.shift();

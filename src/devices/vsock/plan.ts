@@ -13,6 +13,8 @@ export interface PlannedListener {
   /** For people. */
   readonly name: string;
   readonly type: SocketType;
+  /** It is the host's AF_VSOCK, and so are those that it accepts. */
+  readonly isVsock: boolean;
   /** The port of the guest; -1: the program says it first (the hybrid convention). */
   readonly guestPort: number;
 }

@@ -8,11 +8,20 @@ import { setSendBuffer } from '../../sys/index.ts';
 import type { SocketType } from '../../sys/index.ts';
 import type { Flows } from './flows.ts';
 import { VIRTIO_VSOCK_TYPE } from './layout.ts';
+import { MESSAGE_BYTES_MAX } from './messages.ts';
 
 /** How long the guest, or the host's side, may take to answer; Linux's guests wait for 2 s. */
 export const ANSWER_MS = 10_000;
 /** Says to the sibling's device that its guest has accepted. */
 export const ACCEPTED = 1;
+
+/**
+ * The room of a socket of the host's AF_VSOCK that keeps messages apart: for the longest message of
+ * either side.
+ */
+export function vsockRoom(bufAlloc: number): number {
+  return Math.max(MESSAGE_BYTES_MAX, bufAlloc);
+}
 
 /** The number of a type of socket in packets. */
 export function codeOf(type: SocketType): number {

@@ -4,10 +4,19 @@
  *
  * @module
  */
-import { ERRNO, IOVECS_MAX, mapAnonymous, send, sendVector, viewMemory } from '../../sys/index.ts';
+import {
+  ERRNO,
+  IOVECS_MAX,
+  mapAnonymous,
+  send,
+  sendVector,
+  sendVsockMessage,
+  viewMemory,
+} from '../../sys/index.ts';
 import type { Mapping } from '../../sys/index.ts';
 import type { Chain, Virtqueue } from '../../virtqueue/index.ts';
 import type { Backlog } from './backlog.ts';
+import { FLAG } from './connections.ts';
 import { VSOCK_HEADER } from './layout.ts';
 import { MARK_BYTES, markAddress } from './message-mark.ts';
 
@@ -76,12 +85,16 @@ export class TxBatch {
       : sendVector(fd, this.#iovecs.address, this.#iovecCount, false);
   }
 
-  /** Sends a message, to a sibling's socket with a mark at its end; its bytes or -errno. */
-  sendMessage(fd: number, endsRecord: boolean, marked: boolean): number {
-    if (!marked) return sendVector(fd, this.#iovecs.address, this.#iovecCount, endsRecord);
+  /** Sends a message, as {@link Backlog.sendMessage} does; its bytes or -errno. */
+  sendMessage(fd: number, endsRecord: boolean, flags: number): number {
+    const { address } = this.#iovecs;
+    if ((flags & FLAG.hostVsock) !== 0) {
+      return sendVsockMessage(fd, address, this.#iovecCount, endsRecord);
+    }
+    if ((flags & FLAG.sibling) === 0) return sendVector(fd, address, this.#iovecCount, endsRecord);
     if (this.#iovecCount === IOVECS_MAX) return EAGAIN; // it goes by the backlog, in one piece
     this.#set(this.#iovecCount, markAddress(endsRecord), MARK_BYTES);
-    const sent = sendVector(fd, this.#iovecs.address, this.#iovecCount + 1, false);
+    const sent = sendVector(fd, address, this.#iovecCount + 1, false);
     return sent < 0 ? sent : sent - MARK_BYTES;
   }
 
