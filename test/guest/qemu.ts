@@ -80,6 +80,8 @@ export interface GuestConsole {
   readonly queues: number;
   /** QEMU makes the socket and waits for the back-end, which may go and come again. */
   readonly listen?: boolean;
+  /** QEMU connects again when the server has gone, after so long. */
+  readonly reconnectMs?: number;
 }
 
 /** A guest and what it is to do. */
@@ -248,14 +250,15 @@ function cableOptions({ socketPath, end }: GuestCable): readonly string[] {
 
 /** QEMU has no vhost-user console of its own. */
 function consoleOptions(device: GuestConsole): readonly string[] {
-  const listen = device.listen === true ? ',server=on,wait=on' : '';
+  const again = device.reconnectMs === undefined ? '' : `,reconnect-ms=${device.reconnectMs}`;
+  const how = device.listen === true ? ',server=on,wait=on' : again;
   const properties = [
     `virtio-id=${VIRTIO_ID_CONSOLE}`,
     `num_vqs=${device.queues}`,
     `config_size=${CONSOLE_CONFIG_BYTES}`,
   ].join(',');
   return [
-    ...['-chardev', `socket,id=console,path=${device.socketPath}${listen}`],
+    ...['-chardev', `socket,id=console,path=${device.socketPath}${how}`],
     ...['-device', `vhost-user-test-device-pci,chardev=console,${properties}`],
   ];
 }
