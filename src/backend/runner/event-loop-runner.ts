@@ -21,6 +21,19 @@ const POLLED_RING_MS = 1;
 /** How often a drain looks whether a device that failed has had its time. */
 const FAILED_LOOK_MS = 10;
 
+/**
+ * How long a turn goes on while there is more to take. Then all else on the event loop has its
+ * turn, so this is what it may be held up by.
+ */
+const TURN_MS_MAX = 0.25;
+
+/**
+ * How long a turn looks for the next request before it asks for kicks. A driver that waits for each
+ * answer has that ready within a microsecond or two, and to hear of it by a kick costs more than
+ * this: a system call of each side, and a round of the event loop.
+ */
+const LOOK_MS = 0.003;
+
 /** See the module. */
 export class EventLoopRunner implements QueueRunner {
   readonly counters: Float64Array = new Float64Array(COUNTER.LENGTH);
@@ -28,6 +41,7 @@ export class EventLoopRunner implements QueueRunner {
   readonly #events: RunnerEvents;
   readonly #kickWatches = new Map<RunningRing, Watch>();
   readonly #idle: (() => void)[] = []; // resolved when something was completed
+  #made: DataPlane | null = null;
   #rings: RingSet | null = null;
   #turnPlanned = false;
   #pollTimer: NodeJS.Timeout | null = null;
@@ -47,6 +61,7 @@ export class EventLoopRunner implements QueueRunner {
     });
     this.#plane.then(
       (made) => {
+        this.#made = made;
         this.#rings = new RingSet(made, this.counters, (index, fault) =>
           events.fault(index, fault),
         );
@@ -155,22 +170,22 @@ export class EventLoopRunner implements QueueRunner {
     this.#turnPlanned = true;
     setImmediate(() => {
       this.#turnPlanned = false;
-      void this.#plane.then(
-        (plane) => this.#turn(plane),
-        () => undefined,
-      );
+      // Before there is a plane there is no ring either, and each ring that starts plans a turn.
+      if (this.#made !== null && this.#rings !== null) this.#turn(this.#made, this.#rings);
     });
   }
 
-  /** One round; another one is planned when there may be more, so that other work gets its turn. */
-  #turn(plane: DataPlane): void {
-    const rings = this.#rings;
-    if (rings === null) return;
-    const taken = rings.serve();
-    const submitted = plane.submit?.() ?? 0;
-    rings.publish();
-    for (const resolve of this.#idle.splice(0)) resolve();
-    if (taken + submitted > 0 || rings.enableNotifications()) this.#planTurn();
+  /** Serves what there is; another turn is planned when there may be more. */
+  #turn(plane: DataPlane, rings: RingSet): void {
+    const endMs = performance.now() + TURN_MS_MAX;
+    let [taken, submitted] = [0, 0];
+    do {
+      taken = rings.serve();
+      submitted = plane.submit?.() ?? 0;
+      rings.publish();
+      for (const resolve of this.#idle.splice(0)) resolve();
+    } while (taken > 0 && submitted === 0 && hasMore(rings) && performance.now() < endMs);
+    if (submitted > 0 || rings.enableNotifications()) this.#planTurn();
   }
 
   /** Resolves when these rings have nothing in flight. */
@@ -211,6 +226,14 @@ export class EventLoopRunner implements QueueRunner {
       this.#pollTimer = null;
     }
   }
+}
+
+/** Whether a ring has something to take, now or in a moment. */
+function hasMore(rings: RingSet): boolean {
+  const endMs = performance.now() + LOOK_MS;
+  do if (rings.hasWork()) return true;
+  while (performance.now() < endMs);
+  return false;
 }
 
 /** Fds and timers of the main thread; file I/O there is Node's own. */

@@ -1,0 +1,140 @@
+/**
+ * How long a turn of the event loop's runner lasts: as long as there is more to take, and no longer
+ * than others on the event loop can bear.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MockFrontend, expectNoLeak, holdings } from '../../testing/index.ts';
+import type { MockGuest } from '../../testing/index.ts';
+import type { Virtqueue } from '../../virtqueue/index.ts';
+import { startBackend } from '../index.ts';
+import type { Device } from '../index.ts';
+
+/** Calls `onChain` for each request, once it is answered. */
+function eager(onChain: () => void): Device {
+  const serve = (queue: Virtqueue): number => {
+    const chain = queue.pop();
+    if (chain === null) return 0;
+    queue.push(chain, 0);
+    onChain();
+    return 1;
+  };
+  return {
+    name: 'eager',
+    deviceId: 4,
+    queueCount: 1,
+    queueSizeMax: 64,
+    features: 0n,
+    dataPlane: { kind: 'local', create: () => ({ serve }) },
+    readConfig: () => new Uint8Array(0),
+    attach: () => undefined,
+    close: () => undefined,
+  };
+}
+
+async function withGuest(
+  onChain: (guest: MockGuest) => void,
+  body: (guest: MockGuest) => Promise<void>,
+): Promise<void> {
+  const before = holdings();
+  const folder = mkdtempSync(join(tmpdir(), 'vhu-turn-'));
+  const path = join(folder, 's');
+  let guest: MockGuest | null = null;
+  const device = eager(() => {
+    if (guest !== null) onChain(guest);
+  });
+  const backend = await startBackend(device, { kind: 'listen', path });
+  const frontend = await MockFrontend.connect(path);
+  guest = await frontend.bringUp({ queueCount: 1 });
+  try {
+    await body(guest);
+  } finally {
+    frontend.close();
+    guest.close();
+    guest = null;
+    await backend.close();
+    rmSync(folder, { recursive: true });
+  }
+  await expectNoLeak(before);
+}
+
+/** Another request, of which the device hears by no kick. */
+function askSilently(guest: MockGuest): void {
+  const { driver } = guest.queue(0);
+  driver.completed();
+  driver.submit([Buffer.from('x')], []);
+  driver.publish();
+}
+
+/** Counts the rounds of the event loop from now on, until it is told to end. */
+function countRounds(): { readonly rounds: number; end(): void } {
+  let [rounds, ended] = [0, false];
+  const next = (): void => {
+    if (ended) return;
+    rounds++;
+    setImmediate(next);
+  };
+  setImmediate(next);
+  return {
+    get rounds() {
+      return rounds;
+    },
+    end: () => (ended = true),
+  };
+}
+
+describe('a turn of the event loop', () => {
+  it('takes what comes while it lasts, without a kick or a round for each', async () => {
+    const wanted = 40;
+    let [answered, roundsTaken] = [0, -1];
+    let counter: ReturnType<typeof countRounds> | null = null;
+    await withGuest(
+      (guest) => {
+        answered++;
+        counter ??= countRounds();
+        roundsTaken = counter.rounds;
+        if (answered < wanted) askSilently(guest);
+      },
+      async (guest) => {
+        const queue = guest.queue(0);
+        queue.driver.submit([Buffer.from('first')], []);
+        queue.publish();
+        const endMs = performance.now() + 5000;
+        while (answered < wanted && performance.now() < endMs) {
+          await new Promise((resolve) => setTimeout(resolve, 2));
+        }
+        counter?.end();
+      },
+    );
+    assert.equal(answered, wanted);
+    assert.ok(roundsTaken < wanted / 4, `${String(roundsTaken)} rounds of the event loop`);
+  });
+
+  it('ends when it has lasted long enough, and others have their turn', async () => {
+    let [answered, going] = [0, true];
+    let counter: ReturnType<typeof countRounds> | null = null;
+    await withGuest(
+      (guest) => {
+        answered++;
+        counter ??= countRounds();
+        if (going && answered < 1_000_000) askSilently(guest);
+      },
+      async (guest) => {
+        const queue = guest.queue(0);
+        queue.driver.submit([Buffer.from('first')], []);
+        queue.publish();
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        going = false; // it went on until here
+        counter?.end();
+      },
+    );
+    assert.ok(answered > 100 && answered < 1_000_000, `${String(answered)} requests`);
+    const rounds = (counter as { rounds: number } | null)?.rounds ?? 0;
+    assert.ok(rounds > 5 && rounds < answered, `${String(rounds)} rounds of the event loop`);
+  });
+});
