@@ -4,28 +4,18 @@
  *
  * @module
  */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { format, resolveConfig } from 'prettier';
-import { optionError } from '../plan.ts';
+import { PERFORMANCE_PAGE, between, updatePage } from '../page.ts';
 import { fixed } from '../table.ts';
 import { fsReportLines, summariseRow } from './report.ts';
 import type { FsRowSummary } from './report.ts';
 import type { FsReport } from './result.ts';
 
-const PAGES = { performance: 'docs/performance.md', readme: 'README.md' } as const;
+const README = 'README.md';
 
-/** Writes both pages anew. The sources are two folders up from what was compiled. */
+/** Writes both pages anew. */
 export async function writeDocs(report: FsReport): Promise<void> {
-  const root = new URL(import.meta.url.endsWith('.ts') ? '../../' : '../../../', import.meta.url);
-  const update = async (page: string, change: (text: string) => string): Promise<void> => {
-    const path = fileURLToPath(new URL(page, root));
-    const text = change(readFileSync(path, 'utf8'));
-    const style = (await resolveConfig(path)) ?? {};
-    writeFileSync(path, await format(text, { ...style, filepath: path }));
-  };
-  await update(PAGES.performance, (text) => withFigures(text, report));
-  await update(PAGES.readme, (text) => withSpeed(text, report));
+  await updatePage(PERFORMANCE_PAGE, (text) => withFigures(text, report));
+  await updatePage(README, (text) => withSpeed(text, report));
 }
 
 /**
@@ -103,11 +93,4 @@ export function withSpeed(text: string, report: FsReport): string {
 /** Two significant digits below a hundred, whole numbers above. */
 function roundText(value: number): string {
   return fixed(value, value < 10 ? 1 : 0);
-}
-
-function between(text: string, name: string, lines: readonly string[]): string {
-  const [begin, end] = [`<!-- ${name}: begin -->`, `<!-- ${name}: end -->`];
-  const [from, to] = [text.indexOf(begin), text.indexOf(end)];
-  if (from < 0 || to < from) throw optionError(`no ${begin} with an end in the page`);
-  return `${text.slice(0, from)}${begin}\n\n${lines.join('\n')}\n\n${text.slice(to)}`;
 }

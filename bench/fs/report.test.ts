@@ -13,7 +13,8 @@ import { withFigures, withSpeed } from './docs.ts';
 import type { FsRow } from './plan.ts';
 import { allBarsMet, fsReportLines, summariseRow, unitOf, verdictOf } from './report.ts';
 import type { FsRowSummary } from './report.ts';
-import { readReport, resultOf, resumeReport, saveReport } from './result.ts';
+import { saveReport } from '../report-file.ts';
+import { readReport, resultOf, resumeReport } from './result.ts';
 import type { FsReport, FsRun, FsSetting } from './result.ts';
 
 const MACHINE: MachineFacts = {

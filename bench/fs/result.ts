@@ -4,27 +4,20 @@
  *
  * @module
  */
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import type { DuelEffort, DuelRun, DuelServerFacts } from '../duel.ts';
 import type { MachineFacts } from '../machine.ts';
 import { optionError } from '../plan.ts';
 import { rowKey } from './plan.ts';
 import type { CacheMode, FsRow, Place } from './plan.ts';
 
-/** Which of the two servers. */
-export type Side = 'ours' | 'theirs';
-/** Both, in the order in which they are measured. */
-export const SIDES: readonly Side[] = ['ours', 'theirs'];
+export { SIDES } from '../duel.ts';
+export type { Side } from '../duel.ts';
 
 /** One run, of one side. */
-export interface FsRun {
-  /** Operations a second. */
-  readonly perSecond: number;
+export interface FsRun extends Omit<DuelRun, 'cpuUs'> {
   /** The server's CPU time, in microseconds an operation; null where it is not known. */
   readonly cpuUs: number | null;
-  /** Microseconds, half of the operations took less; null where it is not known. */
-  readonly p50Us: number | null;
-  /** CPUs that were busy with something else meanwhile. */
-  readonly othersCpus: number;
 }
 
 /** A line's runs, in the order in which they alternated. */
@@ -35,28 +28,15 @@ export interface FsRowResult {
 }
 
 /** What was seen of one server apart from the lines. */
-export interface FsServerFacts {
+export interface FsServerFacts extends Omit<DuelServerFacts, 'idleCpu'> {
   readonly place: Place;
   readonly cache: CacheMode;
-  readonly side: Side;
-  readonly name: string;
-  /** From the start of the process until it listened. */
-  readonly startMs: readonly number[];
   /** CPU time in parts of the wall time, with a client connected that asks nothing. */
   readonly idleCpu: number | null;
-  /** Resident memory of its own, after the load. */
-  readonly residentBytes: number;
 }
 
 /** How much is measured. */
-export interface FsEffort {
-  /** Runs of each side for each line. */
-  readonly runs: number;
-  readonly seconds: number;
-  readonly idleSeconds: number;
-  readonly starts: number;
-  /** Further rounds for a line whose runs were disturbed; each replaces the most disturbed run. */
-  readonly patience: number;
+export interface FsEffort extends DuelEffort {
   /** Boots of a guest for each cache mode; each measures both sides. */
   readonly guestRounds: number;
   /** Length of a run of fio in the guest. */
@@ -105,13 +85,6 @@ export function keepFacts(report: FsReport, facts: FsServerFacts): void {
   const at = report.servers.findIndex(same);
   if (at < 0) report.servers.push(facts);
   else report.servers[at] = facts;
-}
-
-/** Writes a report so that a reader sees the old one or the new one, and never a part. */
-export function saveReport(path: string, report: FsReport): void {
-  const temporary = `${path}.${process.pid}.tmp`;
-  writeFileSync(temporary, `${JSON.stringify(report, null, 1)}\n`);
-  renameSync(temporary, path);
 }
 
 /**

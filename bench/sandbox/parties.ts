@@ -6,6 +6,7 @@
  */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { errorMessage } from '../../src/util/index.ts';
+import type { DuelClient } from '../duel.ts';
 import { PollingClient } from '../load.ts';
 import { allCells } from '../plan.ts';
 import { processError } from '../process.ts';
@@ -15,8 +16,9 @@ import { ourEntry } from '../site.ts';
 import { FsLoadClient } from '../fs/load.ts';
 import { hostCells } from '../fs/plan.ts';
 import { ourFsPlan } from '../fs/servers.ts';
-import { VsockLoadClient } from '../vsock/load.ts';
+import { openVsockClient } from '../vsock/load.ts';
 import { rowName, vsockRows } from '../vsock/plan.ts';
+import type { VsockRow } from '../vsock/plan.ts';
 import { ourVsockPlan } from '../vsock/servers.ts';
 
 /** Devices that are measured. */
@@ -130,9 +132,9 @@ function vsockRowsOfHost(): Row[] {
       clientKey: String(row.bufferBytes),
       open: (plan) => {
         const { socketPath, udsPath } = plan as ReturnType<typeof ourVsockPlan>;
-        return VsockLoadClient.open(socketPath, udsPath, row.bufferBytes);
+        return openVsockClient(socketPath, udsPath, row.bufferBytes);
       },
-      run: (client, seconds) => (client as VsockLoadClient).run(row.op, row.blockBytes, seconds),
+      run: (client, seconds) => (client as DuelClient<VsockRow>).run(row, seconds),
     }));
 }
 

@@ -11,6 +11,7 @@ import { runProcess } from '../process.ts';
 import { createProfiler } from '../profile.ts';
 import type { Profiler } from '../profile.ts';
 import { Progress } from '../progress.ts';
+import { readReport, saveReport } from '../report-file.ts';
 import {
   ourEntry,
   peerCache,
@@ -26,10 +27,9 @@ import { guestSteps, runGuests } from './guest.ts';
 import type { GuestBenchPlan } from './guest.ts';
 import { hostSteps, runHost } from './host.ts';
 import type { HostBenchPlan } from './host.ts';
-import { parseRowFilter, vsockRows } from './plan.ts';
+import { parseVsockFilter, vsockRows } from './plan.ts';
 import type { VsockRow } from './plan.ts';
 import { allBarsMet, vsockReportLines } from './report.ts';
-import { readReport, saveReport } from './result.ts';
 import type { Side, VsockEffort, VsockReport, VsockSetting } from './result.ts';
 import { ourVsockPlan, peerVersionPlan, peerVsockIsInstalled, peerVsockPlan } from './servers.ts';
 import type { VsockServerPlan, VsockSite } from './servers.ts';
@@ -117,7 +117,8 @@ export async function vsockMain(args: readonly string[]): Promise<number> {
     (values.help === true ? process.stdout : process.stderr).write(HELP);
     return values.help === true ? 0 : 2;
   }
-  if (values.show !== undefined) return finish(readReport(values.show), values);
+  if (values.show !== undefined)
+    return finish(readReport<VsockReport>(values.show, 'vsock'), values);
   const peerRoot = values['peer-root'] ?? `${peerCache()}/forky`;
   if (!peerVsockIsInstalled(peerRoot)) {
     throw optionError(`no vhost-device-vsock in ${peerRoot}: run test/peers/install-debian.sh`);
@@ -181,7 +182,7 @@ async function startReport({ peerRoot }: VsockSite, setting: VsockSetting): Prom
 }
 
 function rowFilter(values: Values): (row: VsockRow) => boolean {
-  const tests = (values.filter ?? []).map(parseRowFilter);
+  const tests = (values.filter ?? []).map(parseVsockFilter);
   if (values['no-guest'] === true) tests.push((row) => row.place === 'host');
   if (values['only-guest'] === true) tests.push((row) => row.place === 'guest');
   return (row) => tests.every((test) => test(row));

@@ -5,13 +5,14 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { meets } from '../duel-report.ts';
 import { guestScript, lineOf, parseGuestLine } from './guest-script.ts';
-import { barOf, meets, parseRowFilter, rowKey, rowName, vsockRows } from './plan.ts';
+import { barOf, parseVsockFilter, rowKey, rowName, vsockRows } from './plan.ts';
 import type { VsockRow } from './plan.ts';
 
 const ALL = vsockRows();
 const EFFORT = { mib: 64, roundTrips: 10, connections: 20 };
-const of = (filter: string): VsockRow[] => ALL.filter(parseRowFilter(filter));
+const of = (filter: string): VsockRow[] => ALL.filter(parseVsockFilter(filter));
 
 describe('the plan of the vsock benchmark', () => {
   it('has each line once', () => {
@@ -45,8 +46,8 @@ describe('the plan of the vsock benchmark', () => {
   });
 
   it('says what is wrong with a filter', () => {
-    assert.throws(() => parseRowFilter('sise=4k'), { code: 'ERR_VHU_BENCH_OPTION' });
-    assert.throws(() => parseRowFilter('size='), { code: 'ERR_VHU_BENCH_OPTION' });
+    assert.throws(() => parseVsockFilter('sise=4k'), { code: 'ERR_VHU_BENCH_OPTION' });
+    assert.throws(() => parseVsockFilter('size='), { code: 'ERR_VHU_BENCH_OPTION' });
     assert.deepEqual(of('size=1k'), []);
   });
 

@@ -3,7 +3,9 @@
  *
  * @module
  */
-import { optionError } from '../plan.ts';
+import type { Bar } from '../duel-report.ts';
+import { parseRowFilter, sizeWord } from '../filter.ts';
+import type { FilterKeys } from '../filter.ts';
 import { bytesText } from '../table.ts';
 
 /** Who sends: our own front-end, which polls, without a virtual machine; or a Linux guest. */
@@ -19,12 +21,6 @@ export interface VsockRow {
   readonly blockBytes: number;
   /** Room for data in the buffers that the guest gives the device. */
   readonly bufferBytes: number;
-}
-
-/** What holds for a line: a rate ours over theirs at least, or a time at most. */
-export interface Bar {
-  readonly kind: 'at least' | 'at most';
-  readonly ratio: number;
 }
 
 const KIB = 1024;
@@ -78,14 +74,9 @@ export function barOf(row: VsockRow): Bar {
   return time ? { kind: 'at most', ratio: 0.7 } : { kind: 'at least', ratio: 1.5 };
 }
 
-/** Whether a ratio, ours over theirs, meets a bar. */
-export function meets(ratio: number, { kind, ratio: limit }: Bar): boolean {
-  return kind === 'at least' ? ratio >= limit : ratio <= limit;
-}
-
 /** What tells a line from all others; also what `--filter` looks at. */
 export function rowKey(row: VsockRow): string {
-  const size = row.blockBytes === 0 ? '' : ` ${sizeText(row.blockBytes)}`;
+  const size = row.blockBytes === 0 ? '' : ` ${sizeWord(row.blockBytes)}`;
   return `${row.place} ${rowName(row)}${size}`;
 }
 
@@ -93,28 +84,13 @@ export function rowKey(row: VsockRow): string {
  * A filter from text such as `place=host,op=send|receive,size=4k`.
  * @throws VhostUserError `ERR_VHU_BENCH_OPTION` when there is no such key.
  */
-export function parseRowFilter(text: string): (row: VsockRow) => boolean {
-  const tests = text.split(',').map((term) => parseTerm(term.trim()));
-  return (row) => tests.every((test) => test(row));
+export function parseVsockFilter(text: string): (row: VsockRow) => boolean {
+  return parseRowFilter(KEYS, text);
 }
 
-function parseTerm(term: string): (row: VsockRow) => boolean {
-  const [key = '', list] = term.split('=', 2);
-  const of = KEYS[key];
-  if (of === undefined || list === undefined || list === '') {
-    throw optionError(`--filter ${term}: use KEY=VALUE, KEY is ${Object.keys(KEYS).join(', ')}`);
-  }
-  const wanted = list.toLowerCase().split('|');
-  return (row) => wanted.includes(of(row));
-}
-
-const KEYS: Record<string, (row: VsockRow) => string> = {
+const KEYS: FilterKeys<VsockRow> = {
   place: (row) => row.place,
   op: (row) => row.op,
-  size: (row) => sizeText(row.blockBytes),
-  buffers: (row) => sizeText(row.bufferBytes),
+  size: (row) => sizeWord(row.blockBytes),
+  buffers: (row) => sizeWord(row.bufferBytes),
 };
-
-function sizeText(bytes: number): string {
-  return `${bytes / KIB}k`;
-}

@@ -9,10 +9,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { MachineFacts } from '../machine.ts';
+import { readReport, saveReport } from '../report-file.ts';
 import { withFigures } from './docs.ts';
 import type { VsockRow } from './plan.ts';
 import { allBarsMet, summariseRow, unitOf, vsockReportLines } from './report.ts';
-import { readReport, resultOf, saveReport } from './result.ts';
+import { resultOf } from './result.ts';
 import type { VsockReport, VsockRun, VsockSetting } from './result.ts';
 
 const MACHINE: MachineFacts = {
@@ -118,10 +119,12 @@ describe('the report of the vsock benchmark', () => {
     resultOf(kept, { ...SEND, place: 'guest' }).ours.push(...runs([1], 1));
     assert.equal(resultOf(kept, SEND), kept.rows[0]);
     saveReport(path, kept);
-    assert.deepEqual(readReport(path), kept);
+    assert.deepEqual(readReport<VsockReport>(path, 'vsock'), kept);
     writeFileSync(path, '{"version":1,"rows":[]}');
-    assert.throws(() => readReport(path), { code: 'ERR_VHU_BENCH_OPTION' });
-    assert.throws(() => readReport(`${path}.no`), { code: 'ERR_VHU_BENCH_OPTION' });
+    assert.throws(() => readReport<VsockReport>(path, 'vsock'), { code: 'ERR_VHU_BENCH_OPTION' });
+    assert.throws(() => readReport<VsockReport>(`${path}.no`, 'vsock'), {
+      code: 'ERR_VHU_BENCH_OPTION',
+    });
   });
 
   it('stands between the markers of the page, which have to be there', () => {

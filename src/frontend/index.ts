@@ -12,6 +12,14 @@ export type { BlkInfo } from './blk/config.ts';
 export * from './blk/layout.ts';
 export { BlkPoller, STATUS_NOT_WRITTEN, sectorOf, slotMemoryBytes } from './blk/poller.ts';
 export type { BlkPollerPlan, BlkSlots } from './blk/poller.ts';
+export type { ConsoleBenchAddress } from './console/bench-hosts.ts';
+export { ConsoleBench } from './console/bench.ts';
+export type {
+  ConsoleBenchOpName,
+  ConsoleBenchOptions,
+  ConsoleBenchResult,
+  ConsoleBenchSetup,
+} from './console/bench.ts';
 export { ConsoleClient } from './console/client.ts';
 export type { ConsoleClientOptions } from './console/client.ts';
 export * from './console/layout.ts';
@@ -55,6 +63,8 @@ export type { FsPath } from './fs/walk.ts';
 export { LatencyHistogram } from './latency-histogram.ts';
 export { FrontendQueue } from './queue.ts';
 export type { QueueSpec, RingAddresses } from './queue.ts';
+export { RngBench } from './rng/bench.ts';
+export type { RngBenchOptions, RngBenchResult, RngBenchSetup } from './rng/bench.ts';
 export { RngClient } from './rng/client.ts';
 export type { RngClientOptions } from './rng/client.ts';
 export { FrontendSession } from './session.ts';

@@ -12,14 +12,16 @@
 # Quick when everything is there. Usage: install-debian.sh CACHE_FOLDER
 #        install-debian.sh --remove CACHE_FOLDER
 #        install-debian.sh --pip CACHE_FOLDER    (pip alone, by which the proofs get their compiler)
+#        install-debian.sh --devices CACHE_FOLDER
+#          (vhost-device-rng and -console out of their crates, for two benchmarks: minutes of compiling)
 # Always remove the cache folder by --remove: /tmp and /dev of this machine are mounted inside it.
 set -euo pipefail
 only=
-if [ "${1:-}" = --remove ] || [ "${1:-}" = --pip ]; then
+if [ "${1:-}" = --remove ] || [ "${1:-}" = --pip ] || [ "${1:-}" = --devices ]; then
   only=${1#--}
   shift
 fi
-cache=${1:?usage: install-debian.sh [--remove|--pip] CACHE_FOLDER}
+cache=${1:?usage: install-debian.sh [--remove|--pip|--devices] CACHE_FOLDER}
 export DEBIAN_FRONTEND=noninteractive
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
@@ -141,6 +143,19 @@ guest_crates() {
   cp -r "$work/bin" "$cache/crates/"
   rm -rf "$work"
   touch "$cache/crates.done"
+}
+
+# Two peers of benchmarks, which no suite has as packages, in $cache/vhost-devices/bin.
+vhost_devices() {
+  [ -e "$cache/vhost-devices/bin/vhost-device-rng" ] && [ -e "$cache/vhost-devices/bin/vhost-device-console" ] && return
+  say 'vhost-device-rng and vhost-device-console from their crates'
+  local work
+  work=$(mktemp -d /tmp/vhost-user-devices.XXXXXX)
+  run_cargo install --quiet --locked --root "$work" --target-dir "$work/target" \
+    vhost-device-rng@0.1.0 vhost-device-console@0.1.0
+  mkdir -p "$cache/vhost-devices"
+  cp -r "$work/bin" "$cache/vhost-devices/"
+  rm -rf "$work"
 }
 
 # A root file system for guests, read-only there. The second name is for QEMU 11, which sees its folder.
@@ -308,6 +323,10 @@ case $only in
   pip)
     apt_get update
     apt_get install -y --no-install-recommends python3-pip
+    exit
+    ;;
+  devices)
+    vhost_devices
     exit
     ;;
 esac

@@ -16,6 +16,7 @@ import {
   receive,
   send,
 } from '../../sys/index.ts';
+import { BenchClock } from '../bench-clock.ts';
 import { VsockCredit } from './credit.ts';
 import type { VsockDriver } from './driver.ts';
 import { VSOCK_HOST_CID, VSOCK_OP, VSOCK_SHUTDOWN, VSOCK_TYPE, VSOCK_WORD } from './layout.ts';
@@ -26,7 +27,6 @@ const FIRST_PORT = 0x1_0000;
 const GUEST_PORT = 7777; // where host programs find the guest
 const HOST_PORT = 8888;
 const SCRATCH_BYTES = 128 * 1024;
-const SPINS_PER_CLOCK = 4096;
 const STREAM = VSOCK_TYPE.STREAM;
 const EAGAIN = -(ERRNO.EAGAIN as number);
 const EPIPE = -(ERRNO.EPIPE as number);
@@ -46,7 +46,7 @@ export class BenchFlow {
   readonly #guestCid: number;
   readonly #udsPath: string;
   readonly #bufAlloc: number;
-  readonly #stallMs: number;
+  readonly #clock: BenchClock;
   readonly #listenFd: number;
   readonly #scratch = new NativeBlock(SCRATCH_BYTES);
   readonly #onPacket: (slot: number, dataBytes: number) => void;
@@ -57,8 +57,6 @@ export class BenchFlow {
   #peerPort = HOST_PORT;
   #resetSeen = false;
   #peerClosed = false;
-  #spins = 0;
-  #deadlineMs = 0;
 
   /** Listens on the host's end of a port. */
   constructor(driver: VsockDriver, udsPath: string, bufAlloc: number, stallMs: number) {
@@ -66,7 +64,7 @@ export class BenchFlow {
     this.#guestCid = driver.guestCid;
     this.#udsPath = udsPath;
     this.#bufAlloc = bufAlloc;
-    this.#stallMs = stallMs;
+    this.#clock = new BenchClock(stallMs, () => this.poller.fault);
     this.#credit = new VsockCredit(bufAlloc);
     this.#state = 'closed';
     this.#listenFd = listenUnix(this.#listenPath);
@@ -84,11 +82,11 @@ export class BenchFlow {
     this.#state = 'asked';
     this.#packet(VSOCK_OP.REQUEST, 0, 0);
     this.poller.flush();
-    this.#arm();
+    this.#clock.progress();
     while (this.#waits()) {
       if (this.#hostFd < 0) this.#hostFd = acceptUnix(this.#listenFd);
       this.turn();
-      this.#check('the guest connects to the host');
+      this.#clock.idle('the guest connects to the host');
     }
     if (this.#resetSeen) throw flowError('the device refused a connection to the host');
   }
@@ -100,14 +98,14 @@ export class BenchFlow {
     const ask = this.#scratch.bytes;
     const length = Buffer.from(`CONNECT ${String(GUEST_PORT)}\n`).copy(ask);
     this.sendHost(length);
-    this.#arm();
+    this.#clock.progress();
     // The answer ends by a line feed: OK and a port.
     for (let end = false; !end;) {
       const count = receive(this.#hostFd, this.#scratch.address, SCRATCH_BYTES);
       if (count > 0) end = ask[count - 1] === 10;
       else if (count !== EAGAIN) throw flowError('the device refused a connection to the guest');
       this.turn();
-      this.#check('the host connects to the guest');
+      this.#clock.idle('the host connects to the guest');
     }
     assert(this.#state === 'open', 'the guest has answered before the host heard of it');
   }
@@ -158,12 +156,12 @@ export class BenchFlow {
 
   /** To be called while nothing happens; throws when that takes too long. */
   idle(what: string): void {
-    this.#check(what);
+    this.#clock.idle(what);
   }
 
   /** Something happened: `idle` counts from now on. */
   progress(): void {
-    this.#deadlineMs = 0;
+    this.#clock.progress();
   }
 
   /** Gives everything back. */
@@ -198,13 +196,13 @@ export class BenchFlow {
 
   #close(by: 'guest' | 'host'): void {
     this.#state = 'closing';
-    this.#arm();
+    this.#clock.progress();
     if (by === 'host') {
       closeFd(this.#hostFd);
       this.#hostFd = -1;
       while (!this.#resetSeen && !this.#peerClosed) {
         this.turn();
-        this.#check('the host closed its end, and the guest is to hear of it');
+        this.#clock.idle('the host closed its end, and the guest is to hear of it');
       }
       if (this.#resetSeen) return;
       this.#packet(VSOCK_OP.RST, 0, 0);
@@ -218,7 +216,7 @@ export class BenchFlow {
       const ended = count >= 0 || count === EAGAIN || count === EPIPE || count === ECONNRESET;
       if (!ended) throw flowError(`the host's end broke (errno ${String(-count)})`);
       this.turn();
-      this.#check('the guest closed its end, and waits for the answer');
+      this.#clock.idle('the guest closed its end, and waits for the answer');
     }
   }
 
@@ -269,11 +267,11 @@ export class BenchFlow {
   /** A packet without data; waits for a slot. */
   #packet(op: number, flags: number, dataBytes: number): void {
     let slot = this.poller.takeTx();
-    this.#arm();
+    this.#clock.progress();
     while (slot < 0) {
       this.poller.flush();
       slot = this.poller.takeTx();
-      this.#check('the guest waits for a slot of the ring');
+      this.#clock.idle('the guest waits for a slot of the ring');
     }
     this.#send(slot, op, flags, dataBytes);
   }
@@ -283,25 +281,6 @@ export class BenchFlow {
     this.poller.address(slot, this.#guestCid, this.#localPort, VSOCK_HOST_CID, this.#peerPort);
     this.#credit.announce();
     this.poller.send(slot, STREAM, op, flags, bufAlloc, fwdCnt, dataBytes);
-  }
-
-  #arm(): void {
-    this.#deadlineMs = 0;
-  }
-
-  /** Looks at the clock now and then. */
-  #check(what: string): void {
-    if (++this.#spins % SPINS_PER_CLOCK !== 0) return;
-    const { fault } = this.poller;
-    if (fault !== null) throw new VhostUserError(fault.code, fault.message);
-    const nowMs = performance.now();
-    if (this.#deadlineMs === 0) this.#deadlineMs = nowMs + this.#stallMs;
-    if (nowMs < this.#deadlineMs) return;
-    throw new VhostUserError(
-      'ERR_VHU_BENCH_STALLED',
-      `benchmark: nothing happens for ${String(this.#stallMs)} ms while ${what}: has the ` +
-        'back-end died, or does it wait for a kick that was not sent?',
-    );
   }
 }
 
