@@ -223,7 +223,8 @@ function keeping<Row, Plan extends ServerPlan>(
     clientKeyOf: () => '',
     openClient,
     onTheirFailure: (row, why) => {
-      duelResultOf(report, row, keyOf).note = why;
+      // Not by whom it was said: that is a path of this run.
+      duelResultOf(report, row, keyOf).note = why.replace(/^client of [^:]*: /, '');
     },
     keepRuns: (row, runs) => {
       const kept = duelResultOf(report, row, keyOf);
