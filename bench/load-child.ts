@@ -11,16 +11,17 @@ import type { ClientFailure } from './json-child.ts';
 import type { LoadReply } from './load-client.ts';
 
 /** Opens a benchmark, runs with it what it is told, and closes it at the end of its input. */
-export async function answerLoads<Bench extends { close(): Promise<void> }, Request>(
+export async function answerLoads<Bench extends { close(): Promise<void> }>(
   open: () => Promise<Bench>,
-  run: (bench: Bench, request: Request) => DuelLoadResult,
+  /** Its request is what the other side asks for: any JSON. */
+  run: (bench: Bench, request: never) => DuelLoadResult,
 ): Promise<void> {
   try {
     const bench = await open();
     try {
       say({ done: 'open' });
       for await (const line of createInterface({ input: process.stdin })) {
-        say(run(bench, JSON.parse(line) as Request));
+        say(run(bench, JSON.parse(line) as never));
       }
     } finally {
       await bench.close();

@@ -336,7 +336,9 @@ async function openPort(session: FrontendSession, waitMs: number): Promise<void>
   receive.offer();
   say(ANY_PORT, CONSOLE_EVENT.DEVICE_READY);
   const endMs = performance.now() + waitMs;
-  for (let opened = false; !opened || transmit.queue.ring.inFlight > 0; await sleep(1)) {
+  let opened = false;
+  while (!opened || transmit.queue.ring.inFlight > 0) {
+    await sleep(1);
     for (let bytes = receive.receive(); bytes !== null; bytes = receive.receive()) {
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       if (bytes.length < CONSOLE_CONTROL.SIZE || view.getUint32(CONSOLE_CONTROL.id, true) !== 0) {
