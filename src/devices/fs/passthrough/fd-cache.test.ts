@@ -20,7 +20,7 @@ function isOpen(fd: number): boolean {
 /** A cache of 16 with a descriptor for each of the slots 0 to `count` - 1. */
 function filled(count: number): { cache: FdCache; fds: number[] } {
   const cache = new FdCache(16);
-  cache.grow(64);
+  cache.resize(64);
   const fds: number[] = [];
   for (let slot = 0; slot < count; slot++) {
     const fd = openSync('/dev/null', 'r');
@@ -71,4 +71,15 @@ test('shrinking gives half of them up, and keeps those used last', () => {
   assert.ok(cache.has(3) && cache.has(5) && cache.has(15) && !cache.has(0));
   assert.ok(!cache.shrink());
   dropAll(cache);
+});
+
+test('a cache that is made smaller keeps the descriptors below its end', () => {
+  const { cache, fds } = filled(3);
+  cache.resize(1 << 17);
+  for (const slot of [1, 2]) cache.drop(slot);
+  cache.resize(4);
+  assert.equal(cache.use(0), fds[0]);
+  assert.equal(cache.count, 1);
+  cache.drop(0);
+  assert.ok(!isOpen(fds[0] as number));
 });

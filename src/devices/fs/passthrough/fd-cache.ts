@@ -30,19 +30,18 @@ export class FdCache {
     this.limit = Math.max(limit, 2 * KEPT_MIN);
   }
 
-  /** Makes room for slots below `capacity`. */
-  grow(capacity: number): void {
-    const old = this.#fd;
+  /** Has room for slots below `capacity` from now on; those above have no descriptor. */
+  resize(capacity: number): void {
     const fresh = (from: Int32Array): Int32Array => {
-      const larger = new Int32Array(capacity).fill(NONE);
-      larger.set(from);
-      return larger;
+      const other = new Int32Array(capacity).fill(NONE);
+      other.set(from.subarray(0, capacity));
+      return other;
     };
-    this.#fd = fresh(old);
+    this.#fd = fresh(this.#fd);
     this.#older = fresh(this.#older);
     this.#newer = fresh(this.#newer);
     const pinned = new Uint8Array(capacity);
-    pinned.set(this.#pinned);
+    pinned.set(this.#pinned.subarray(0, capacity));
     this.#pinned = pinned;
   }
 

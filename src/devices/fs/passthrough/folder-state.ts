@@ -91,7 +91,7 @@ export class FolderState {
     this.fds = new FdCache(Math.min(NODE_FDS_MAX, this.#guestFdsMax >> 1));
     this.nodes = new NodeTable(
       (slot) => this.fds.drop(slot),
-      (capacity) => this.fds.grow(capacity),
+      (capacity) => this.fds.resize(capacity),
     );
     this.rootFd = openRoot(settings.folder);
     this.foldsNames = isCaseInsensitive(this.rootFd);

@@ -174,3 +174,56 @@ test('after clear nothing is known, and old numbers stay unknown', () => {
   addAt(table, 9, FILE, ROOT_SLOT, 'g');
   assert.equal(table.slotOf(id), NO_SLOT);
 });
+
+test('a table of many gives its memory back when all have left, and old numbers stay unknown', () => {
+  const { table, removed, capacities } = newTable();
+  const count = 100_000;
+  const old: number[] = [];
+  for (let round = 0; round < 2; round++) {
+    const slots: number[] = [];
+    for (let i = 0; i < count; i++) {
+      slots.push(addAt(table, 2 + i, FILE, ROOT_SLOT, `file ${String(i)}`));
+    }
+    old.push(...slots.map((slot) => table.idOf(slot)));
+    assert.equal(new Set(old).size, old.length, 'no number is given out twice');
+    assert.ok(table.capacity >= count);
+    assert.ok(table.names.totalBytes > count * 16);
+    for (const slot of slots.slice(1)) table.forget(slot, 1);
+    assert.ok(table.capacity >= count, 'one is left');
+    table.forget(slots[0] as number, 1);
+    assert.equal(table.capacity, 1024);
+    assert.equal(capacities.at(-1), 1024, 'other arrays by slot are made small, too');
+    assert.equal(table.names.totalBytes, 0);
+    assert.equal(table.lookups.length, 1024);
+    assert.equal(removed.length, (round + 1) * count);
+  }
+  assert.ok(old.every((id) => table.slotOf(id) === NO_SLOT));
+  assert.equal(table.slotOf(1), ROOT_SLOT);
+  assert.equal(table.find(statOf(1, FOLDER)), ROOT_SLOT);
+  assert.equal(table.lookups[ROOT_SLOT], 1);
+});
+
+test('a table of few is kept as it is', () => {
+  const { table, capacities } = newTable();
+  const slots = Array.from({ length: 60_000 }, (_, i) =>
+    addAt(table, 2 + i, FILE, ROOT_SLOT, `file ${String(i)}`),
+  );
+  for (const slot of slots) table.forget(slot, 1);
+  assert.equal(table.count, 1);
+  assert.equal(capacities.at(-1), 65_536);
+});
+
+test('clear gives the memory of many back, and old numbers stay unknown', () => {
+  const { table } = newTable();
+  const slots = Array.from({ length: 70_000 }, (_, i) =>
+    addAt(table, 2 + i, FILE, ROOT_SLOT, `file ${String(i)}`),
+  );
+  const old = slots.map((slot) => table.idOf(slot));
+  table.clear();
+  assert.equal(table.capacity, 1024);
+  table.add(statOf(1, FOLDER));
+  table.lookups[ROOT_SLOT] = 1;
+  assert.equal(table.idOf(ROOT_SLOT), 1);
+  for (const i of slots.keys()) addAt(table, 2 + i, FILE, ROOT_SLOT, `file ${String(i)}`);
+  assert.ok(old.every((id) => table.slotOf(id) === NO_SLOT));
+});

@@ -18,6 +18,8 @@ export const ROOT_SLOT = 0;
 
 const CAPACITY_AT_FIRST = 1024;
 const CAPACITY_MAX = 1 << 26;
+/** A table of so many slots, some 5 MB, is given back when all nodes but the root have left. */
+const CAPACITY_KEPT = 1 << 16;
 /** A node's number is its slot and one, and above these 32 bits how often the slot was used. */
 const GENERATION_UNIT = 2 ** 32;
 const GENERATIONS_MAX = 2 ** 20; // keeps a node's number below 2^53
@@ -45,6 +47,8 @@ export class NodeTable {
   /** Nodes in the table. */
   count = 0;
   #capacity = CAPACITY_AT_FIRST;
+  /** Of slots that are new: above all generations of slots that were given back. */
+  #firstGeneration = 0;
   #ids = new Float64Array(CAPACITY_AT_FIRST); // 0: the slot is free
   #generation = new Uint32Array(CAPACITY_AT_FIRST);
   #inoLow = new Uint32Array(CAPACITY_AT_FIRST);
@@ -56,16 +60,21 @@ export class NodeTable {
   #used = 0; // slots that were ever in use
   readonly #devices: number[] = [];
   readonly #onRemove: (slot: number) => void;
-  readonly #onGrow: (capacity: number) => void;
+  readonly #onResize: (capacity: number) => void;
 
   /**
    * @param onRemove a node is about to leave: its descriptor is to be closed
-   * @param onGrow arrays by slot have to have room for so many
+   * @param onResize arrays by slot have to have room for so many, and need no more
    */
-  constructor(onRemove: (slot: number) => void, onGrow: (capacity: number) => void) {
+  constructor(onRemove: (slot: number) => void, onResize: (capacity: number) => void) {
     this.#onRemove = onRemove;
-    this.#onGrow = onGrow;
-    onGrow(CAPACITY_AT_FIRST);
+    this.#onResize = onResize;
+    onResize(CAPACITY_AT_FIRST);
+  }
+
+  /** Slots that there is memory for. */
+  get capacity(): number {
+    return this.#capacity;
   }
 
   /** The slot of a node's number as the guest sends it; NO_SLOT for one that it does not know. */
@@ -189,6 +198,7 @@ export class NodeTable {
       this.#detach(at);
       at = parent;
     }
+    if (this.count === 1 && this.#capacity > CAPACITY_KEPT) this.#giveBack();
   }
 
   /**
@@ -219,6 +229,7 @@ export class NodeTable {
       this.#ids[slot] = 0;
       if (slot !== ROOT_SLOT) this.#generation[slot] = this.#nextGeneration(slot);
     }
+    if (this.#capacity > CAPACITY_KEPT) this.#giveBack();
     this.names.clear();
     this.#buckets.fill(NO_SLOT);
     this.#freeHead = NO_SLOT;
@@ -277,11 +288,41 @@ export class NodeTable {
     return this.#devices.length < DEVICES_MAX ? this.#devices.push(dev) - 1 : -1;
   }
 
+  /** Only the root is left, and the arrays are those of many: they are made anew, as at first. */
+  #giveBack(): void {
+    const capacity = CAPACITY_AT_FIRST;
+    // Numbers that were given out stay unknown, also in slots that come again.
+    let generation = this.#firstGeneration;
+    for (let slot = ROOT_SLOT + 1; slot < this.#used; slot++) {
+      generation = Math.max(generation, this.#generation[slot] as number);
+    }
+    this.#firstGeneration = generation;
+    this.#capacity = capacity;
+    this.#used = ROOT_SLOT + 1;
+    this.#freeHead = NO_SLOT;
+    this.lookups = this.lookups.slice(0, capacity);
+    this.kind = this.kind.slice(0, capacity);
+    this.parent = this.parent.slice(0, capacity);
+    this.nameRef = this.nameRef.slice(0, capacity);
+    this.nameBytes = this.nameBytes.slice(0, capacity);
+    this.children = this.children.slice(0, capacity);
+    this.handles = this.handles.slice(0, capacity);
+    this.#ids = this.#ids.slice(0, capacity);
+    this.#generation = new Uint32Array(capacity).fill(generation);
+    this.#generation[ROOT_SLOT] = 0;
+    this.#inoLow = this.#inoLow.slice(0, capacity);
+    this.#inoHigh = this.#inoHigh.slice(0, capacity);
+    this.#device = this.#device.slice(0, capacity);
+    this.#rehash();
+    this.names.clear(); // the root has none
+    this.#onResize(capacity);
+  }
+
   #grow(): boolean {
     if (this.#capacity >= CAPACITY_MAX) return false;
     const capacity = this.#capacity * 2;
     this.#capacity = capacity;
-    this.#onGrow(capacity);
+    this.#onResize(capacity);
     this.lookups = grown(this.lookups, new Float64Array(capacity));
     this.kind = grown(this.kind, new Uint8Array(capacity));
     this.parent = grown(this.parent, new Int32Array(capacity));
@@ -290,18 +331,26 @@ export class NodeTable {
     this.children = grown(this.children, new Uint32Array(capacity));
     this.handles = grown(this.handles, new Uint32Array(capacity));
     this.#ids = grown(this.#ids, new Float64Array(capacity));
-    this.#generation = grown(this.#generation, new Uint32Array(capacity));
+    this.#generation = grown(
+      this.#generation,
+      new Uint32Array(capacity).fill(this.#firstGeneration),
+    );
     this.#inoLow = grown(this.#inoLow, new Uint32Array(capacity));
     this.#inoHigh = grown(this.#inoHigh, new Uint32Array(capacity));
     this.#device = grown(this.#device, new Uint16Array(capacity));
-    this.#next = new Int32Array(capacity).fill(NO_SLOT);
-    this.#buckets = new Int32Array(capacity).fill(NO_SLOT);
+    this.#rehash();
+    return true;
+  }
+
+  /** Makes the buckets anew; no slot is free. */
+  #rehash(): void {
+    this.#next = new Int32Array(this.#capacity).fill(NO_SLOT);
+    this.#buckets = new Int32Array(this.#capacity).fill(NO_SLOT);
     for (let slot = 0; slot < this.#used; slot++) {
       const bucket = this.#bucket(this.#inoLow[slot] as number, this.#inoHigh[slot] as number);
       this.#next[slot] = this.#buckets[bucket] as number;
       this.#buckets[bucket] = slot;
     }
-    return true;
   }
 }
 
