@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { accessSync } from 'node:fs';
+import { accessSync, closeSync, openSync } from 'node:fs';
+import { assert } from '../util/index.ts';
 import { fellBack } from './fallback.ts';
 import { abi, posixOnly } from './host.ts';
 import { NativeBlock } from './native.ts';
@@ -25,15 +26,30 @@ export const hasReopen: boolean = hasPathFds;
 const block = new NativeBlock(64);
 new TextEncoder().encodeInto(PREFIX, block.bytes);
 
-/** Base of `/proc/self/fd/`, and whence a path is to be resolved: -1 for the absolute path. */
+/** An fd of `/proc/self/fd`, whence paths are resolved; -1: they are absolute. */
 let procFd = -1;
+let holders = 0;
 
 /**
- * Lets this thread's calls begin at an fd of `/proc/self/fd`, which saves the walk to it: a third
- * of the time of reopening. The caller owns the fd, and takes it back with -1 before closing it.
+ * Lets this thread's calls begin at an fd of `/proc/self/fd`, which saves the walk to it: a third of
+ * the time of reopening. Each call has to be taken back by {@link releaseProcFds}.
  */
-export function useProcFds(fd: number): void {
-  procFd = fd;
+export function holdProcFds(): void {
+  if (holders++ > 0 || !hasPathFds) return;
+  try {
+    // O_PATH: a sandbox need not let the folder be read, and lets nothing else in it be reached.
+    procFd = openSync(PREFIX, abi.files.open.O_PATH | abi.files.open.O_DIRECTORY);
+  } catch {
+    procFd = -1; // the absolute path leads there as well, if anything does
+  }
+}
+
+/** Takes one {@link holdProcFds} back; the last one closes the fd. */
+export function releaseProcFds(): void {
+  assert(holders > 0, 'what is released was held');
+  if (--holders > 0 || procFd < 0) return;
+  closeSync(procFd);
+  procFd = -1;
 }
 
 /** Where the path of the last {@link fdPath} begins: a dirfd for `openat` and its kin. */

@@ -30,7 +30,7 @@ export {
 } from './extent.ts';
 export { FDS_PER_MESSAGE_MAX, closeFds, receiveWithFds, sendWithFds } from './fd-passing.ts';
 export type { Received } from './fd-passing.ts';
-export { hasPathFds, hasReopen, useProcFds } from './fd-path.ts';
+export { hasPathFds, hasReopen, holdProcFds, releaseProcFds } from './fd-path.ts';
 export {
   closeFd,
   dupFd,

@@ -25,6 +25,7 @@ import {
   closeFd,
   hasPathFds,
   hasReopen,
+  holdProcFds,
   host,
   linkAt,
   linkFd,
@@ -35,6 +36,7 @@ import {
   openFdCount,
   readlinkAt,
   readlinkFd,
+  releaseProcFds,
   renameAt,
   reopenFd,
   rmdirAt,
@@ -43,7 +45,6 @@ import {
   statFs,
   symlinkAt,
   unlinkAt,
-  useProcFds,
   utimensAt,
   utimensFd,
 } from './index.ts';
@@ -215,10 +216,10 @@ describe('opening', () => {
       closeFd(plain);
       return;
     }
-    const base = openSync('/proc/self/fd', 'r');
     const before = openFdCount();
-    for (const procFd of [-1, base]) {
-      useProcFds(procFd);
+    for (const held of [0, 1, 2]) {
+      if (held > 0) holdProcFds();
+      assert.equal(openFdCount(), before + Math.min(held, 1), 'one fd for all who hold it');
       for (const from of [plain, pathFd('file'), pathFd('sub')]) {
         statFd(from, stat);
         const { ino } = stat;
@@ -233,11 +234,12 @@ describe('opening', () => {
       assert.equal(reopenFd(link, O.O_RDONLY), -ELOOP);
       closeFd(link);
     }
-    useProcFds(-1);
-    assert.equal(openFdCount(), before);
+    releaseProcFds();
     assert.equal(reopenFd(99_999, O.O_RDONLY), -ENOENT);
+    assert.equal(openFdCount(), before + 1);
+    releaseProcFds();
+    assert.equal(openFdCount(), before);
     closeFd(plain);
-    closeSync(base);
   });
 
   it('builds the path of an fd of any number of digits', { skip: !hasReopen }, () => {

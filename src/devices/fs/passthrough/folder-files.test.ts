@@ -12,6 +12,8 @@ import {
   openSync,
   readFileSync,
   readSync,
+  readdirSync,
+  readlinkSync,
   statSync,
   truncateSync,
   utimesSync,
@@ -70,6 +72,32 @@ test('reads and writes at any offset, past the end and beyond 10 GiB', () =>
     assert.equal(size, far + 3);
     assert.ok(blocks * 512 < MIB, 'it is sparse');
   }));
+
+test(
+  'files are opened from a descriptor of /proc/self/fd, not by a walk there, which the folder gives back',
+  { skip: !native || process.platform !== 'linux' },
+  async () => {
+    const held = (): number =>
+      linksOfThisProcess().filter((to) => /^\/proc\/\d+\/fd$/.test(to)).length;
+    const before = held();
+    await withSharedFolder({ cache: 'never' }, async ({ fs, folder }) => {
+      writeFileSync(join(folder, 'f'), 'text');
+      assert.equal(await fs.readFile('/f', 'utf8'), 'text');
+      assert.equal(held(), before + 1);
+    });
+    assert.equal(held(), before);
+  },
+);
+
+function linksOfThisProcess(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      return []; // the one by which they were listed
+    }
+  });
+}
 
 async function written(write: Promise<{ bytesWritten: number }>): Promise<number> {
   return (await write).bytesWritten;

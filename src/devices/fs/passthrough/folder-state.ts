@@ -18,12 +18,14 @@ import {
   closeFd,
   fdLimit,
   hasPathFds,
+  holdProcFds,
   hostOpenFlags,
   isCaseInsensitive,
   linuxErrno,
   openAt,
   openFile,
   raiseFdLimit,
+  releaseProcFds,
   reopenFd,
   statAt,
   statFd,
@@ -96,6 +98,7 @@ export class FolderState {
     this.rootFd = openRoot(settings.folder);
     this.foldsNames = isCaseInsensitive(this.rootFd);
     this.#addRoot();
+    holdProcFds(); // files are opened by way of their nodes' descriptors
   }
 
   /** Forgets what the guest knows: all nodes but the root, and all handles. */
@@ -112,6 +115,7 @@ export class FolderState {
     this.handles.clear();
     this.nodes.clear();
     closeFd(this.rootFd);
+    releaseProcFds();
   }
 
   /** The node of a call, or NO_SLOT. */
