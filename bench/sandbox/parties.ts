@@ -30,6 +30,8 @@ export type Device = (typeof DEVICES)[number];
 export interface RunResult {
   readonly operations: number;
   readonly seconds: number;
+  /** Microseconds of an operation, the middle one; null or 0 when the client has none. */
+  readonly p50Us: number | null;
 }
 
 interface Closable {
@@ -101,8 +103,9 @@ function blkRows(): Row[] {
     open: ({ socketPath }) => PollingClient.open(socketPath),
     run: async (client, seconds) => {
       const load = { op, blockBytes, depth };
-      const { requests, seconds: taken } = await (client as PollingClient).run(load, seconds);
-      return { operations: requests, seconds: taken };
+      const result = await (client as PollingClient).run(load, seconds);
+      const { requests, seconds: taken, latencyUs } = result;
+      return { operations: requests, seconds: taken, p50Us: latencyUs?.p50 ?? null };
     },
   }));
 }

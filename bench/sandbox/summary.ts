@@ -1,23 +1,20 @@
 /**
- * What the runs of a server in its sandbox and of one in none come to. Pure.
+ * What the rounds of a server in its sandbox and of one in none come to. Pure.
  *
  * @module
  */
-import { median, ratio, spread } from '../stats.ts';
+import { median, ratio } from '../stats.ts';
 import { formatTable } from '../table.ts';
+import { SANDBOX_BAR, estimateOf, verdictOf } from './estimate.ts';
+import type { Round, Side, Verdict } from './estimate.ts';
 
-/** The two servers: with the sandbox, and without. */
-export type Side = 'auto' | 'none';
-/** Both, in the order in which they are started. */
-export const SIDES: readonly Side[] = ['auto', 'none'];
-
-/** What holds for each line: operations a second, with the sandbox over without, at least. */
-export const SANDBOX_BAR = 0.98;
-
-/** One line, with the operations a second of each run. */
+/** One line. */
 export interface SandboxResult {
   readonly device: string;
   readonly name: string;
+  /** What the ratio is of. */
+  readonly rounds: readonly Round[];
+  /** Operations a second of each run. */
   readonly perSecond: Readonly<Record<Side, readonly number[]>>;
   /** CPUs that others kept busy in the run that they disturbed most. */
   readonly othersCpus: number;
@@ -29,24 +26,20 @@ export interface SandboxStarts {
   readonly startMs: Readonly<Record<Side, readonly number[]>>;
 }
 
-/** How many times the rate without the sandbox the one with it is, by the medians. */
-export function resultRatio({ perSecond }: SandboxResult): number {
-  return ratio(median(perSecond.auto), median(perSecond.none));
+/** How many lines have which verdict. */
+export function verdictCounts(results: readonly SandboxResult[]): Record<Verdict, number> {
+  const counts: Record<Verdict, number> = {
+    'within 2 %': 0,
+    'not told apart': 0,
+    'falls by more': 0,
+  };
+  for (const { rounds } of results) counts[verdictOf(estimateOf(rounds))]++;
+  return counts;
 }
 
-/** The line that has lost most; null when there is none. */
-export function worstOf(results: readonly SandboxResult[]): SandboxResult | null {
-  let worst: SandboxResult | null = null;
-  for (const each of results) {
-    if (worst === null || resultRatio(each) < resultRatio(worst)) worst = each;
-  }
-  return worst;
-}
-
-/** Whether every line keeps the bar; false when nothing was measured. */
+/** Whether no line is known to fall by more than the bar allows; false when there is none. */
 export function keepsBar(results: readonly SandboxResult[]): boolean {
-  const worst = worstOf(results);
-  return worst !== null && resultRatio(worst) >= SANDBOX_BAR;
+  return results.length > 0 && verdictCounts(results)['falls by more'] === 0;
 }
 
 /** The tables, and what they come to. */
@@ -56,18 +49,24 @@ export function summaryLines(
   isSelf: boolean,
 ): string[] {
   const [first, second] = isSelf ? ['none', 'none again'] : ['sandbox', 'none'];
-  const rows = results.map((each) => [
-    `${each.device} ${each.name}`,
-    Math.round(median(each.perSecond.auto)).toLocaleString('en'),
-    Math.round(median(each.perSecond.none)).toLocaleString('en'),
-    resultRatio(each).toFixed(3),
-    `${percent(spread(each.perSecond.auto))}, ${percent(spread(each.perSecond.none))}`,
-    each.othersCpus.toFixed(2),
-  ]);
-  const columns = ['operations a second', first, second, 'ratio', 'spread', 'CPUs of others'].map(
-    (title, at) => ({ title, align: at === 0 ? ('left' as const) : ('right' as const) }),
-  );
-  return [...formatTable(columns, rows), ...startLines(starts), ...worstLines(results)];
+  const rows = results.map((each) => {
+    const estimate = estimateOf(each.rounds);
+    return [
+      `${each.device} ${each.name}`,
+      Math.round(median(each.perSecond.auto)).toLocaleString('en'),
+      Math.round(median(each.perSecond.none)).toLocaleString('en'),
+      estimate.ratio.toFixed(3),
+      `${estimate.low.toFixed(3)} to ${estimate.high.toFixed(3)}`,
+      verdictOf(estimate),
+      each.othersCpus.toFixed(2),
+    ];
+  });
+  const titles = ['operations a second', first, second, 'ratio', 'interval', 'verdict', 'others'];
+  const columns = titles.map((title) => {
+    const left = title === 'operations a second' || title === 'verdict';
+    return { title, align: left ? ('left' as const) : ('right' as const) };
+  });
+  return [...formatTable(columns, rows), ...startLines(starts), ...verdictLines(results)];
 }
 
 function startLines(starts: readonly SandboxStarts[]): string[] {
@@ -78,18 +77,14 @@ function startLines(starts: readonly SandboxStarts[]): string[] {
   });
 }
 
-function worstLines(results: readonly SandboxResult[]): string[] {
-  const worst = worstOf(results);
-  if (worst === null) return [];
-  const middle = median(results.map(resultRatio));
-  const below = results.filter((each) => resultRatio(each) < SANDBOX_BAR).length;
+function verdictLines(results: readonly SandboxResult[]): string[] {
+  if (results.length === 0) return [];
+  const counts = verdictCounts(results);
+  const ratios = results.map(({ rounds }) => estimateOf(rounds).ratio);
   return [
-    `Worst ratio: ${resultRatio(worst).toFixed(3)} (${worst.device} ${worst.name}); ` +
-      `median ratio: ${middle.toFixed(3)}`,
-    `${String(below)} of ${String(results.length)} lines below ${String(SANDBOX_BAR)}`,
+    `Of ${String(results.length)} lines ${String(counts['within 2 %'])} are within 2 %, ` +
+      `${String(counts['falls by more'])} fall by more, ` +
+      `${String(counts['not told apart'])} are not told apart from ${String(SANDBOX_BAR)}`,
+    `Median ratio: ${median(ratios).toFixed(3)}; least: ${Math.min(...ratios).toFixed(3)}`,
   ];
-}
-
-function percent(part: number): string {
-  return `${(part * 100).toFixed(1)}%`;
 }

@@ -39,6 +39,24 @@ describe('LatencyHistogram', () => {
     );
   });
 
+  it('the middle one is in the bucket of the true one, at its rank there', () => {
+    fc.assert(
+      fc.property(fc.array(latency, { minLength: 1, maxLength: 300 }), (list) => {
+        const histogram = new LatencyHistogram();
+        for (const ns of list) histogram.record(ns);
+        const exact = list.toSorted((a, b) => a - b)[Math.ceil(list.length / 2) - 1]!;
+        const got = histogram.medianNs;
+        assert.ok(Math.abs(got - exact) <= exact * 0.032 + 1, `${String(got)}: ${String(exact)}`);
+      }),
+    );
+    const even = new LatencyHistogram();
+    for (let ns = 6144; ns < 6272; ns++) even.record(ns); // two buckets, each full
+    assert.ok(Math.abs(even.medianNs - 6208) <= 1, String(even.medianNs));
+    for (let i = 0; i < 32; i++) even.record(6300); // 16 ranks further up, of the same bucket
+    assert.ok(Math.abs(even.medianNs - 6224) <= 1, String(even.medianNs));
+    assert.equal(new LatencyHistogram().medianNs, 0);
+  });
+
   it('adds up and forgets', () => {
     const [a, b] = [new LatencyHistogram(), new LatencyHistogram()];
     a.record(10);

@@ -31,8 +31,8 @@ let procFd = -1;
 let holders = 0;
 
 /**
- * Lets this thread's calls begin at an fd of `/proc/self/fd`, which saves the walk to it: a third of
- * the time of reopening. Each call has to be taken back by {@link releaseProcFds}.
+ * Lets this thread's calls begin at an fd of `/proc/self/fd`, which saves the walk to it: a third
+ * of the time of reopening. Each call has to be taken back by {@link releaseProcFds}.
  */
 export function holdProcFds(): void {
   if (holders++ > 0 || !hasPathFds) return;

@@ -138,7 +138,7 @@ class BenchRun {
       kicks: this.#kicks() - this.#kicksBefore,
       latencyUs: {
         mean: this.#histogram.meanNs / 1000,
-        p50: us(50),
+        p50: this.#histogram.medianNs / 1000,
         p90: us(90),
         p99: us(99),
         p999: us(99.9),

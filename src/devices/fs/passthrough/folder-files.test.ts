@@ -74,7 +74,7 @@ test('reads and writes at any offset, past the end and beyond 10 GiB', () =>
   }));
 
 test(
-  'files are opened from a descriptor of /proc/self/fd, not by a walk there, which the folder gives back',
+  'files are opened from a descriptor of /proc/self/fd, which the folder gives back',
   { skip: !native || process.platform !== 'linux' },
   async () => {
     const held = (): number =>
