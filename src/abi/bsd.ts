@@ -1,6 +1,6 @@
 /**
- * What macOS, FreeBSD and OpenBSD share: 4.4BSD's socket structures and constants, on 64-bit
- * machines.
+ * What macOS, FreeBSD, OpenBSD and NetBSD share: 4.4BSD's socket structures and constants, on
+ * 64-bit machines.
  *
  * @module
  */
@@ -100,7 +100,7 @@ export const BSD_CONSTANTS: Omit<CommonConstants, 'O_CLOEXEC' | 'AF_INET6'> = {
   TCSANOW: 0, // termios.h
 };
 
-/** sys/event.h: the same on all of them. */
+/** sys/event.h: the same on all of them, but for the filters of NetBSD. */
 export const BSD_KQUEUE = {
   EVFILT_READ: -1,
   EVFILT_WRITE: -2,

@@ -54,8 +54,9 @@ export interface DeviceNumbers {
   readonly minor: readonly DevicePiece[];
 }
 
-/** `struct statfs`, as fstatfs(2) fills it. */
+/** `struct statfs`, as fstatfs(2) fills it, or the like of another call. */
 export interface StatfsLayout {
+  readonly call: 'fstatfs' | 'fstatvfs';
   readonly SIZE: number;
   readonly bsize: Field;
   readonly blocks: Field;
@@ -69,11 +70,11 @@ export interface StatfsLayout {
   readonly frsize: Field | null;
 }
 
-/** A directory entry, as getdents64(2), getdirentries(2) or getdents(2) of OpenBSD write it. */
+/** A directory entry, as getdents64(2), getdirentries(2) or getdents(2) write it. */
 export interface DirentLayout {
   readonly ino: Field;
-  /** Where the next entry is: what lseek(2) on the directory takes. */
-  readonly off: Field;
+  /** Where the next entry is: what lseek(2) on the directory takes. Null: no such field. */
+  readonly off: Field | null;
   /** Whether the file systems of this host fill `off` in. */
   readonly offIsPosition: boolean;
   readonly reclen: Field;
@@ -160,7 +161,7 @@ export interface FileAbi {
   readonly RENAME_EXCHANGE?: number;
   readonly RENAME_WHITEOUT?: number;
   /** What open(2) with O_NOFOLLOW says of a symbolic link. */
-  readonly symlinkErrno: 'ELOOP' | 'EMLINK';
+  readonly symlinkErrno: 'ELOOP' | 'EMLINK' | 'EFTYPE';
   /** Whether mknodat(2) makes regular files and sockets. */
   readonly mknodMakesFiles: boolean;
   /** "No such attribute", where it is not ENODATA, and other numbers that Node has no name for. */

@@ -76,6 +76,7 @@ export const DARWIN_FILES: FileAbi = {
   device: { major: [{ from: 24, bits: 8, to: 0 }], minor: [{ from: 0, bits: 24, to: 0 }] },
   // `struct statfs64`: MFSTYPENAMELEN 16, MAXPATHLEN 1024 twice
   statfs: {
+    call: 'fstatfs',
     SIZE: 2168,
     bsize: { offset: 0, bytes: 4 },
     blocks: { offset: 8, bytes: 8 },

@@ -85,6 +85,7 @@ export const FREEBSD_FILES: FileAbi = {
   },
   // STATFS_VERSION 0x20140518: MFSNAMELEN 16, MNAMELEN 1024
   statfs: {
+    call: 'fstatfs',
     SIZE: 2344,
     bsize: { offset: 16, bytes: 8 },
     blocks: { offset: 32, bytes: 8 },

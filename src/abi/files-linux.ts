@@ -6,7 +6,14 @@
  *
  * @module
  */
-import type { FileAbi, LinuxCalls, OpenFlags, StatLayout, StatxLayout } from './file-types.ts';
+import type {
+  StatfsLayout,
+  FileAbi,
+  LinuxCalls,
+  OpenFlags,
+  StatLayout,
+  StatxLayout,
+} from './file-types.ts';
 
 /** arch/x86/include/uapi/asm/stat.h, `struct stat` of 64-bit programs. */
 const STAT_X64: StatLayout = {
@@ -129,6 +136,20 @@ export const LINUX_OPEN_FLAGS: { readonly x64: OpenFlags; readonly arm64: OpenFl
   arm64: OPEN_ARM64,
 };
 
+/** `struct statfs` of asm-generic/statfs.h. */
+const STATFS: StatfsLayout = {
+  call: 'fstatfs',
+  SIZE: 120,
+  bsize: { offset: 8, bytes: 8 },
+  blocks: { offset: 16, bytes: 8 },
+  bfree: { offset: 24, bytes: 8 },
+  bavail: { offset: 32, bytes: 8 },
+  files: { offset: 40, bytes: 8 },
+  ffree: { offset: 48, bytes: 8 },
+  namelen: { offset: 64, bytes: 8 },
+  frsize: { offset: 72, bytes: 8 },
+};
+
 /** The file calls of an architecture as `process.arch` names it: x64, else arm64. */
 export function linuxFiles(arch: string): FileAbi {
   const x64 = arch === 'x64';
@@ -162,18 +183,7 @@ export function linuxFiles(arch: string): FileAbi {
         { from: 20, bits: 24, to: 8 },
       ],
     },
-    // asm-generic/statfs.h
-    statfs: {
-      SIZE: 120,
-      bsize: { offset: 8, bytes: 8 },
-      blocks: { offset: 16, bytes: 8 },
-      bfree: { offset: 24, bytes: 8 },
-      bavail: { offset: 32, bytes: 8 },
-      files: { offset: 40, bytes: 8 },
-      ffree: { offset: 48, bytes: 8 },
-      namelen: { offset: 64, bytes: 8 },
-      frsize: { offset: 72, bytes: 8 },
-    },
+    statfs: STATFS,
     // include/linux/dirent.h, `struct linux_dirent64`
     dirent: {
       ino: { offset: 0, bytes: 8 },

@@ -74,6 +74,7 @@ export const OPENBSD_FILES: FileAbi = {
     ],
   },
   statfs: {
+    call: 'fstatfs',
     SIZE: 568,
     bsize: { offset: 4, bytes: 4 },
     blocks: { offset: 16, bytes: 8 },

@@ -110,15 +110,17 @@ describe('the tables of file calls', () => {
     const darwin = filesOf('darwin', 'arm64');
     const openbsd = filesOf('openbsd', 'x64');
     const freebsd = filesOf('freebsd', 'x64');
+    const netbsd = filesOf('netbsd', 'x64');
     assert.deepEqual([darwin.SEEK_HOLE, darwin.SEEK_DATA], [3, 4]);
     assert.deepEqual([freebsd.SEEK_DATA, freebsd.SEEK_HOLE], [3, 4]);
     assert.deepEqual([openbsd.UTIME_NOW, openbsd.UTIME_OMIT], [-2, -1]);
     assert.deepEqual([darwin.UTIME_NOW, darwin.UTIME_OMIT], [-1, -2]);
     assert.equal(darwin.AT_FDCWD, -2);
-    assert.equal(freebsd.symlinkErrno, 'EMLINK');
+    assert.deepEqual([freebsd.symlinkErrno, netbsd.symlinkErrno], ['EMLINK', 'EFTYPE']);
+    assert.deepEqual([netbsd.statfs.call, netbsd.dirent.off], ['fstatvfs', null]);
     assert.deepEqual(
-      [darwin, freebsd, openbsd].map(({ extraErrno }) => extraErrno.ENOATTR),
-      [93, 87, 83],
+      [darwin, freebsd, openbsd, netbsd].map(({ extraErrno }) => extraErrno.ENOATTR),
+      [93, 87, 83, 93],
     );
     assert.deepEqual([darwin.xattr?.XATTR_CREATE, darwin.xattr?.XATTR_REPLACE], [2, 4]);
     assert.equal(darwin.dirent.offIsPosition, false);

@@ -6,6 +6,7 @@
 import { DARWIN_ABI } from './darwin.ts';
 import { FREEBSD_ABI } from './freebsd.ts';
 import { linuxAbi } from './linux.ts';
+import { netbsdAbi } from './netbsd.ts';
 import { OPENBSD_ABI } from './openbsd.ts';
 import type { Abi } from './types.ts';
 
@@ -35,6 +36,7 @@ export const SUPPORTED_HOSTS: readonly { readonly os: string; readonly arch: str
   'darwin',
   'freebsd',
   'openbsd',
+  'netbsd',
 ].flatMap((os) => ['x64', 'arm64'].map((arch) => ({ os, arch })));
 
 /** The table of a host, or undefined when there is none. */
@@ -43,5 +45,6 @@ export function abiOf(os: string, arch: string): Abi | undefined {
   if (os === 'linux') return linuxAbi(arch);
   if (os === 'darwin') return DARWIN_ABI;
   if (os === 'freebsd') return FREEBSD_ABI;
-  return OPENBSD_ABI;
+  if (os === 'openbsd') return OPENBSD_ABI;
+  return netbsdAbi(arch);
 }

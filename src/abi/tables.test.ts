@@ -50,10 +50,13 @@ function isTable(value: unknown): boolean {
 }
 
 describe('the tables of all hosts', () => {
-  it('are there for Linux, macOS, FreeBSD and OpenBSD on x64 and arm64, and for nothing else', () => {
+  it('are there for Linux, macOS and three BSDs on x64 and arm64, and for nothing else', () => {
     assert.deepEqual(
       TABLES.map(({ name }) => name),
-      ['linux', 'darwin', 'freebsd', 'openbsd'].flatMap((os) => [`${os}-x64`, `${os}-arm64`]),
+      ['linux', 'darwin', 'freebsd', 'openbsd', 'netbsd'].flatMap((os) => [
+        `${os}-x64`,
+        `${os}-arm64`,
+      ]),
     );
     assert.equal(abiOf('win32', 'x64'), undefined);
     assert.equal(abiOf('linux', 'ia32'), undefined);
@@ -144,12 +147,13 @@ describe('known traps', () => {
   const darwin = table('darwin', 'arm64');
   const freebsd = table('freebsd', 'x64');
   const openbsd = table('openbsd', 'x64');
-  const bsds = [darwin, freebsd, openbsd];
+  const netbsd = table('netbsd', 'x64');
+  const bsds = [darwin, freebsd, openbsd, netbsd];
 
   it('control messages: macOS aligns to 4 and has no padding; Linux has a header of 16 bytes', () => {
     const { dataOffset, align, len } = darwin.cmsg;
     assert.deepEqual({ dataOffset, align, len: len.bytes }, { dataOffset: 12, align: 4, len: 4 });
-    for (const abi of [freebsd, openbsd]) {
+    for (const abi of [freebsd, openbsd, netbsd]) {
       assert.deepEqual([abi.cmsg.dataOffset, abi.cmsg.align, abi.cmsg.len.bytes], [16, 8, 4]);
     }
     const linux = table('linux', 'arm64').cmsg;
@@ -179,7 +183,7 @@ describe('known traps', () => {
     const linux = table('linux', 'x64');
     assert.deepEqual(
       [linux, ...bsds].map(({ constants }) => constants.AF_INET6),
-      [10, 30, 28, 24],
+      [10, 30, 28, 24, 24],
     );
     for (const { constants: c, sockaddrIn, sockaddrIn6 } of bsds) {
       assert.deepEqual([c.SO_ERROR, c.SO_SNDBUF, c.SO_REUSEADDR], [0x1007, 0x1001, 4]);
@@ -193,7 +197,7 @@ describe('known traps', () => {
     const linux = table('linux', 'arm64');
     assert.deepEqual([linux.optional.AF_VSOCK, darwin.optional.AF_VSOCK], [40, 40]);
     assert.deepEqual([linux.sockaddrVm?.SIZE, darwin.sockaddrVm?.SIZE], [16, 12]);
-    for (const abi of [freebsd, openbsd]) {
+    for (const abi of [freebsd, openbsd, netbsd]) {
       assert.equal(abi.optional.AF_VSOCK, undefined);
       assert.equal(abi.sockaddrVm, null);
     }
@@ -248,6 +252,17 @@ describe('known traps', () => {
     const { optional } = openbsd;
     assert.deepEqual([optional.MSG_NOSIGNAL, optional.MSG_CMSG_CLOEXEC], [0x400, 0x800]);
     assert.equal(optional.EFD_CLOEXEC ?? optional.MFD_CLOEXEC ?? optional.SO_NOSIGPIPE, undefined);
+  });
+
+  it('NetBSD has filters of its own, two sizes of kevent, and other names for some functions', () => {
+    const { kqueue, symbols, optional } = netbsd;
+    assert.deepEqual([kqueue?.EVFILT_READ, kqueue?.EVFILT_WRITE], [0, 1]);
+    assert.deepEqual([kqueue?.event.SIZE, kqueue?.older?.SIZE], [72, 40]);
+    assert.equal(kqueue?.event.filter.bytes, 4);
+    assert.ok((kqueue.older?.SIZE ?? 0) >= kqueue.event.udata.offset + kqueue.event.udata.bytes);
+    assert.equal(symbols?.fstat, '__fstat50');
+    assert.deepEqual([optional.EFD_CLOEXEC, netbsd.constants.O_CLOEXEC], [0x400000, 0x400000]);
+    assert.ok(bsds.every((abi) => abi === netbsd || abi.symbols === undefined));
   });
 
   it('epoll_event is packed on x86-64 only', () => {

@@ -152,6 +152,10 @@ export interface OptionalConstants {
   /** FreeBSD's nameless object: the pointer value that shm_open takes for a path. */
   readonly SHM_ANON?: number;
   readonly F_FULLFSYNC?: number;
+  /** Of fsync_range(2): data, or all of a file; and out of the disk's own cache as well. */
+  readonly FDATASYNC?: number;
+  readonly FFILESYNC?: number;
+  readonly FDISKSYNC?: number;
   readonly F_NOCACHE?: number;
   readonly F_PUNCHHOLE?: number;
   readonly FALLOC_FL_KEEP_SIZE?: number;
@@ -182,9 +186,16 @@ export interface EpollAbi {
   readonly EPOLL_CTL_MOD: number;
 }
 
+/** An earlier kevent(2) of a host, for releases that have no newer one; its fields are the same. */
+export interface OlderKevent {
+  readonly symbol: string;
+  readonly SIZE: number;
+}
+
 /** kqueue(2). */
 export interface KqueueAbi {
   readonly event: KeventLayout;
+  readonly older?: OlderKevent;
   readonly EVFILT_READ: number;
   readonly EVFILT_WRITE: number;
   readonly EV_ADD: number;
@@ -204,6 +215,10 @@ export interface UringAbi {
 export interface Abi {
   readonly constants: CommonConstants;
   readonly optional: OptionalConstants;
+  /** Functions whose plain names are those of older ones, and the names to look them up by. */
+  readonly symbols?: Readonly<Record<string, string>>;
+  /** Where functions are that the C library of other hosts has. */
+  readonly libraries?: readonly string[];
   readonly msghdr: MsghdrLayout;
   readonly cmsg: CmsgLayout;
   readonly sockaddrUn: SockaddrUnLayout;

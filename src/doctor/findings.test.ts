@@ -242,6 +242,15 @@ test('errors of native modules are told apart by what the loaders say', () => {
   assert.match(said('invalid ELF header\nat somewhere'), /not load: invalid ELF header -> /);
   const few = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' });
   assert.equal(nativeFault(few, 'koffi', true, true, HOST).status, 'unknown');
+  const netbsd = nativeFault(
+    new Error('Cannot find it'),
+    'koffi',
+    true,
+    false,
+    host({ os: 'netbsd' }),
+  );
+  assert.match(netbsd.detail, /does not compile/);
+  assert.match(netbsd.remedy.text, /docs\/hosts\.md/);
 });
 
 test('only what is needed and not there makes a host unfit', () => {

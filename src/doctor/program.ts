@@ -132,6 +132,10 @@ export function nativeFault(
   if (!isInstalled) {
     return missing('it is not installed', remedy('Install this package anew', 'npm install'));
   }
+  if (!hasPrebuilt && host.os === 'netbsd') {
+    const todo = remedy('See docs/hosts.md of this package: koffi needs to be mended there');
+    return missing('it has no binary for NetBSD and does not compile there as it is', todo);
+  }
   if (!hasPrebuilt && /cannot find|not find/i.test(said)) {
     const platform = `${host.os}-${host.arch}`;
     return missing(

@@ -1,23 +1,40 @@
 /**
- * Directories of hosts whose entries do not say where the next one is (macOS: `d_seekoff` is zero),
- * and where only the position between two blocks can be sought. Here an entry's position is its
- * number, and the last block is kept: a guest reads a folder in smaller pieces than we do, and may
- * delete what it has read, so reading the same block again would skip as many entries as are gone.
+ * Directories of hosts whose entries do not say where the next one is (macOS: `d_seekoff` is zero;
+ * NetBSD: there is no such field), and where only the position between two blocks can be sought. Here
+ * an entry's position is its number, and the last block is kept: a guest reads a folder in smaller
+ * pieces than we do, and may delete what it has read, so reading the same block again would skip as
+ * many entries as are gone.
  *
  * The state belongs to an fd of this thread and ends with `closeFd`.
  *
  * @module
  */
+import type { DirentLayout, Field } from '../abi/index.ts';
 import { ERRNO } from './errno.ts';
 import { whenClosing } from './fd.ts';
 import { abi } from './host.ts';
+import { rawView } from './libc.ts';
 import * as libc from './libc-files.ts';
 import { NativeBlock, orErrno } from './native.ts';
 
 const EINVAL = ERRNO.EINVAL as number;
 const DIRENT = abi.files.dirent;
 const RECLEN_AT = DIRENT.reclen.offset;
-const OFF_AT = DIRENT.off.offset;
+/** An entry with room for a position, where those of the host have none. */
+const WITH_POSITION = {
+  ino: { offset: 0, bytes: 8 },
+  off: { offset: 8, bytes: 8 },
+  reclen: { offset: 16, bytes: 2 },
+  type: { offset: 18, bytes: 1 },
+  namlen: { offset: 20, bytes: 2 },
+  nameOffset: 24,
+} as const;
+const RECORD_ALIGN = 8;
+const DT_WHT = 14; // stands for a name that a union mount hides
+
+/** Entries as `readDirBlock` hands them out. */
+export const HANDED: DirentLayout & { readonly off: Field } =
+  DIRENT.off === null ? { ...WITH_POSITION, offIsPosition: false } : { ...DIRENT, off: DIRENT.off };
 const FORWARD_BYTES = 16_384; // a block to skip entries with
 const SEEK_SET = 0;
 const SEEK_CUR = 1;
@@ -58,11 +75,14 @@ function forget(fd: number): void {
 /** See `readDirBlock`. */
 export function readCounted(read: ReadBlock, fd: number, buf: number, bytes: number): number {
   const walk = walkOf(fd);
-  if (walk.next === walk.end) {
-    const count = readNext(read, fd, walk, bytes);
-    if (count <= 0) return count;
+  for (;;) {
+    if (walk.next === walk.end) {
+      const count = readNext(read, fd, walk, bytes);
+      if (count <= 0) return count; // and so the loop ends with the directory
+    }
+    const count = DIRENT.off === null ? handOutWider(walk, buf, bytes) : handOut(walk, buf, bytes);
+    if (count !== 0) return count; // 0: none of this block's entries is for anybody
   }
-  return handOut(walk, buf, bytes);
 }
 
 /** See `seekDir`; a number beyond the last entry is the end. */
@@ -127,8 +147,7 @@ function readNext(read: ReadBlock, fd: number, walk: Walk, bytes: number): numbe
   const { view } = walk.block;
   for (let at = 0; at < count; at += view.getUint16(at + RECLEN_AT, true)) {
     walk.end++;
-    view.setUint32(at + OFF_AT, walk.end >>> 0, true);
-    view.setUint32(at + OFF_AT + 4, Math.floor(walk.end / 0x1_0000_0000), true);
+    if (DIRENT.off !== null) setNumber(view, at + DIRENT.off.offset, walk.end);
   }
   walk.next = walk.first;
   return count;
@@ -148,6 +167,45 @@ function handOut(walk: Walk, buf: number, bytes: number): number {
   if (at === from) return from < walk.bytes ? -EINVAL : 0; // the buffer is too small for an entry
   libc.memcpy(buf, block.address + from, at - from);
   return at - from;
+}
+
+/**
+ * As {@link handOut}, into entries with a position. What was deleted (an inode of 0) and what is
+ * hidden stay behind, as the C library of NetBSD leaves them out.
+ */
+function handOutWider(walk: Walk, buf: number, bytes: number): number {
+  const { block } = walk;
+  if (block === null) return 0;
+  const { view } = block;
+  const out = new DataView(rawView(buf, bytes)); // SAFETY: the caller's buffer, during this call
+  let at = 0;
+  for (let number = walk.first; number < walk.next; number++) at += recordBytes(block, at);
+  let end = 0;
+  for (; walk.next < walk.end; at += recordBytes(block, at)) {
+    const nameBytes = view.getUint16(at + (DIRENT.namlen?.offset ?? 0), true);
+    const isGone = view.getBigUint64(at + DIRENT.ino.offset, true) === 0n;
+    const type = view.getUint8(at + DIRENT.type.offset);
+    if (!isGone && type !== DT_WHT) {
+      const whole = HANDED.nameOffset + nameBytes + 1;
+      const record = Math.ceil(whole / RECORD_ALIGN) * RECORD_ALIGN;
+      if (end + record > bytes) return end === 0 ? -EINVAL : end;
+      out.setBigUint64(end + HANDED.ino.offset, view.getBigUint64(at + DIRENT.ino.offset), false);
+      setNumber(out, end + HANDED.off.offset, walk.next + 1);
+      out.setUint16(end + HANDED.reclen.offset, record, true);
+      out.setUint8(end + HANDED.type.offset, type);
+      out.setUint16(end + WITH_POSITION.namlen.offset, nameBytes, true);
+      const name = block.address + at + DIRENT.nameOffset;
+      libc.memcpy(buf + end + HANDED.nameOffset, name, nameBytes + 1);
+      end += record;
+    }
+    walk.next++;
+  }
+  return end;
+}
+
+function setNumber(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value >>> 0, true);
+  view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
 }
 
 function recordBytes(block: NativeBlock, at: number): number {

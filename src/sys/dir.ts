@@ -1,19 +1,18 @@
 /**
  * Directories as the kernel hands them out: blocks of entries, read by a cursor without allocation.
  * Every host has such a call, of one shape but for the offsets of the fields: getdents64 on Linux,
- * getdents on OpenBSD and FreeBSD, __getdirentries64 on macOS. The position that an entry carries
- * is what lseek on the directory takes, so a walk can go on anywhere. macOS leaves it out: there,
- * and in posix mode, entries are counted (`dir-counted.ts`).
+ * getdents on the BSDs, __getdirentries64 on macOS. The position that an entry carries is what lseek
+ * on the directory takes, so a walk can go on anywhere. macOS and NetBSD leave it out: there, and in
+ * posix mode, entries are counted (`dir-counted.ts`).
  *
  * @module
  */
 import { ERRNO } from './errno.ts';
-import { readCounted, seekCounted } from './dir-counted.ts';
+import { HANDED as DIRENT, readCounted, seekCounted } from './dir-counted.ts';
 import { abi, posixOnly } from './host.ts';
 import * as libc from './libc-files.ts';
 import { NativeBlock, interrupted, orErrno } from './native.ts';
 
-const DIRENT = abi.files.dirent;
 const INO_AT = DIRENT.ino.offset;
 const OFF_AT = DIRENT.off.offset;
 const RECLEN_AT = DIRENT.reclen.offset;

@@ -6,14 +6,14 @@
  */
 import { ERRNO } from './errno.ts';
 import { fellBack } from './fallback.ts';
-import { dataSync, punchHole } from './file.ts';
+import { dataSync, fileSync, punchHole } from './file.ts';
 import { abi, posixOnly } from './host.ts';
 import * as libc from './libc-files.ts';
-import { fallocate, fcntl, fsync, ftruncate } from './libc.ts';
+import { fallocate, fcntl, ftruncate } from './libc.ts';
 import { NativeBlock, interrupted, orErrno } from './native.ts';
 import { StatBlock, statFd } from './stat.ts';
 
-const { files, optional } = abi;
+const { files } = abi;
 const EINVAL = ERRNO.EINVAL as number;
 const ENOSYS = ERRNO.ENOSYS as number;
 const EOPNOTSUPP = ERRNO.EOPNOTSUPP as number;
@@ -112,12 +112,9 @@ export function copyRange(
   return count;
 }
 
-/** Makes a file, or a directory's names, durable; F_FULLFSYNC on macOS. */
+/** Makes a file, or a directory's names, durable; F_FULLFSYNC on macOS, fsync_range on NetBSD. */
 export function syncFd(fd: number, dataOnly: boolean): number {
-  if (dataOnly || optional.F_FULLFSYNC !== undefined) return dataSync(fd);
-  let result = fsync(fd);
-  while (interrupted(result)) result = fsync(fd);
-  return orErrno(result);
+  return dataOnly ? dataSync(fd) : fileSync(fd);
 }
 
 /** Makes the whole file system of an fd durable; -ENOSYS where the host cannot. */

@@ -13,6 +13,8 @@ import * as libc from './libc.ts';
 import { NativeBlock, interrupted, orErrno } from './native.ts';
 
 const { constants, optional } = abi;
+const EBADF = ERRNO.EBADF as number;
+const ENOTTY = ERRNO.ENOTTY as number;
 const EOPNOTSUPP = ERRNO.EOPNOTSUPP as number;
 const ENOSYS = ERRNO.ENOSYS as number;
 const ENOTSUP = ERRNO.ENOTSUP as number;
@@ -152,7 +154,8 @@ export function isMemoryBacked(path: string): boolean {
 }
 
 /**
- * Makes written data durable: F_FULLFSYNC where fsync does not reach the medium, else fdatasync.
+ * Makes written data durable: F_FULLFSYNC or FDISKSYNC where fsync does not reach the medium, else
+ * fdatasync.
  */
 export function dataSync(fd: number): number {
   if (optional.F_FULLFSYNC !== undefined) {
@@ -160,7 +163,30 @@ export function dataSync(fd: number): number {
     if (result >= 0) return 0;
     // Not every file system has it; fsync is then the most that there is.
   }
-  const sync = libc.fdatasync ?? libc.fsync;
+  if (optional.FDATASYNC !== undefined) return diskSync(fd, optional.FDATASYNC);
+  return repeated(libc.fdatasync ?? libc.fsync, fd);
+}
+
+/** As {@link dataSync}, with all that is known of the file; also of a directory. */
+export function fileSync(fd: number): number {
+  if (optional.F_FULLFSYNC !== undefined) return dataSync(fd);
+  if (optional.FFILESYNC !== undefined) return diskSync(fd, optional.FFILESYNC);
+  return repeated(libc.fsync, fd);
+}
+
+/** fsync_range(2) of NetBSD, whose other calls leave the disk's own cache as it is. */
+function diskSync(fd: number, what: number): number {
+  const { fsyncRange } = libc;
+  const { FDISKSYNC = 0 } = optional;
+  if (fsyncRange !== null) {
+    const result = repeated((each) => fsyncRange(each, what | FDISKSYNC, 0, 0), fd);
+    // EBADF: not open for writing, as a directory is not; fdatasync says the same. ENOTTY: no cache.
+    if (result !== -EBADF && result !== -ENOTTY && result !== -EOPNOTSUPP) return result;
+  }
+  return repeated(libc.fsync, fd);
+}
+
+function repeated(sync: (fd: number) => number, fd: number): number {
   let result = sync(fd);
   while (interrupted(result)) result = sync(fd);
   return orErrno(result);

@@ -27,6 +27,11 @@ function certain(name: string, one: NumberFunction | null): NumberFunction {
   return one ?? need(`int ${name}()`); // which throws, and names it
 }
 
+/** Whether this host has a function under another name than its own. */
+function hasSymbol(name: string): boolean {
+  return abi.symbols?.[name] !== undefined;
+}
+
 // macOS on x64 has two of each of these; `$INODE64` are the ones for 64-bit inode numbers.
 // glibc before 2.33 has none of them.
 const FSTATAT_ARGS = ['int', 'uintptr_t', 'uintptr_t', 'int'];
@@ -37,11 +42,17 @@ export const fstatat: NumberFunction = certain(
 );
 export const fstat: NumberFunction = certain(
   'fstat',
-  firstOf(['fstat$INODE64', 'fstat'], 'int', ['int', 'uintptr_t']) ?? numbered(calls?.SYS_fstat),
+  hasSymbol('fstat')
+    ? find('int fstat(int fd, uintptr_t buf)')
+    : (firstOf(['fstat$INODE64', 'fstat'], 'int', ['int', 'uintptr_t']) ??
+        numbered(calls?.SYS_fstat)),
 );
+/** NetBSD has statvfs in its place. */
 export const fstatfs: NumberFunction = certain(
   'fstatfs',
-  firstOf(['fstatfs$INODE64', 'fstatfs'], 'int', ['int', 'uintptr_t']),
+  abi.files.statfs.call === 'fstatvfs'
+    ? find('int fstatvfs(int fd, uintptr_t buf)')
+    : firstOf(['fstatfs$INODE64', 'fstatfs'], 'int', ['int', 'uintptr_t']),
 );
 export const statx: NumberFunction | null = find(
   'int statx(int dirfd, uintptr_t path, int flags, unsigned int mask, uintptr_t buf)',
@@ -115,9 +126,13 @@ export const getdents64: NumberFunction | null = either(
   'int64_t getdents64(int fd, uintptr_t buf, size_t bytes)',
   calls?.SYS_getdents64,
 );
-/** OpenBSD; FreeBSD, where the result is an `ssize_t`. (musl has one too, which is the former.) */
+const { dirent } = abi.files;
+/**
+ * OpenBSD and NetBSD; FreeBSD, where the result is an `ssize_t`. (musl has one too, which is the
+ * former.)
+ */
 export const getdents: NumberFunction | null = find(
-  `${abi.files.dirent.namlen?.bytes === 2 ? 'int64_t' : 'int'} ` +
+  `${dirent.namlen?.bytes === 2 && dirent.off !== null ? 'int64_t' : 'int'} ` +
     'getdents(int fd, uintptr_t buf, size_t bytes)',
 );
 /** FreeBSD, and macOS under a name of its own. */
@@ -159,16 +174,20 @@ export const listxattr: NumberFunction | null = linuxOnly(
 export const removexattr: NumberFunction | null = linuxOnly(
   'int removexattr(uintptr_t path, uintptr_t name)',
 );
-export const extattrGetFd: NumberFunction | null = find(
+/** FreeBSD. NetBSD's extattr_set_fd returns an int, and is not used. */
+function freebsdOnly(prototype: string): NumberFunction | null {
+  return abi.files.xattr?.kind === 'extattr' ? find(prototype) : null;
+}
+export const extattrGetFd: NumberFunction | null = freebsdOnly(
   'int64_t extattr_get_fd(int fd, int space, uintptr_t name, uintptr_t value, size_t bytes)',
 );
-export const extattrSetFd: NumberFunction | null = find(
+export const extattrSetFd: NumberFunction | null = freebsdOnly(
   'int64_t extattr_set_fd(int fd, int space, uintptr_t name, uintptr_t value, size_t bytes)',
 );
-export const extattrListFd: NumberFunction | null = find(
+export const extattrListFd: NumberFunction | null = freebsdOnly(
   'int64_t extattr_list_fd(int fd, int space, uintptr_t list, size_t bytes)',
 );
-export const extattrDeleteFd: NumberFunction | null = find(
+export const extattrDeleteFd: NumberFunction | null = freebsdOnly(
   'int extattr_delete_fd(int fd, int space, uintptr_t name)',
 );
 

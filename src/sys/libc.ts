@@ -11,25 +11,48 @@ import koffi from 'koffi';
 import { abi } from './host.ts';
 
 const libc = koffi.load(null);
+/** What else functions are looked for in, after the C library. */
+const others = (abi.libraries ?? []).map(load).filter((library) => library !== null);
+const symbols = abi.symbols ?? {};
+
+function load(name: string): typeof libc | null {
+  try {
+    return koffi.load(name);
+  } catch {
+    return null; // what is in it is not there then
+  }
+}
+
+/** A prototype by the name under which this host has the function. */
+function asNamed(prototype: string): string {
+  return prototype.replace(/\w+(?=\()/, (name) => symbols[name] ?? name);
+}
 
 /** A C function that takes and returns numbers. */
 export type NumberFunction = (...args: (number | bigint | string | null)[]) => number;
 
 /** Declares a function of the C library; null when this host has none of that name. */
 export function find(prototype: string): NumberFunction | null {
-  try {
-    return libc.func(prototype);
-  } catch {
-    return null;
+  const named = asNamed(prototype);
+  for (const library of [libc, ...others]) {
+    try {
+      return library.func(named);
+    } catch {
+      // the next one then
+    }
   }
+  return null;
 }
 
 /** Declares a function that every host has. */
 export function need(prototype: string): NumberFunction {
-  return libc.func(prototype);
+  return libc.func(asNamed(prototype));
 }
 
-/** The first of these names that this host has, for names that no prototype can spell (`a$B`). */
+/**
+ * The first of these names that this host has, for names that no prototype can spell (`a$B`), or
+ * that are not the functions' own.
+ */
 export function firstOf(
   names: readonly string[],
   result: string,
@@ -49,7 +72,7 @@ export function firstOf(
 export function variadic(
   prototype: string,
 ): (type: string, ...args: (number | string)[]) => number {
-  const call = libc.func(prototype) as unknown as (...args: unknown[]) => number;
+  const call = (find(prototype) ?? need(prototype)) as unknown as (...args: unknown[]) => number;
   return (type, ...args) => {
     const last = args.at(-1);
     return call(...args.slice(0, -1), type, last);
@@ -99,6 +122,10 @@ export const getrusage: NumberFunction | null = find('int getrusage(int who, uin
 export const fsync: NumberFunction = need('int fsync(int fd)');
 export const fdatasync: NumberFunction | null = find('int fdatasync(int fd)');
 export const ftruncate: NumberFunction = need('int ftruncate(int fd, int64_t length)');
+/** NetBSD: fsync does not empty a disk's own cache there. */
+export const fsyncRange: NumberFunction | null = find(
+  'int fsync_range(int fd, int how, int64_t start, int64_t length)',
+);
 export const fallocate: NumberFunction | null = find(
   'int fallocate(int fd, int mode, int64_t offset, int64_t len)',
 );
@@ -188,10 +215,23 @@ export const epollWait: NumberFunction | null = find(
   'int epoll_wait(int epfd, uintptr_t events, int max, int timeoutMs)',
 );
 export const kqueue: NumberFunction | null = find('int kqueue()');
-export const kevent: NumberFunction | null = find(
-  'int kevent(int kq, uintptr_t changes, int nchanges, uintptr_t events, int nevents, ' +
-    'uintptr_t timeout)',
+/** How many events there are: a size on NetBSD, whose events have filters of 32 bits. */
+const EVENTS = abi.kqueue?.event.filter.bytes === 4 ? 'size_t' : 'int';
+const newestKevent = find(
+  `int kevent(int kq, uintptr_t changes, ${EVENTS} nchanges, uintptr_t events, ` +
+    `${EVENTS} nevents, uintptr_t timeout)`,
 );
+export const kevent: NumberFunction | null = newestKevent ?? olderKevent();
+/** Bytes of a `struct kevent` of that function. */
+export const keventBytes: number =
+  (newestKevent === null ? abi.kqueue?.older?.SIZE : undefined) ?? abi.kqueue?.event.SIZE ?? 0;
+
+function olderKevent(): NumberFunction | null {
+  const older = abi.kqueue?.older;
+  if (older === undefined) return null;
+  const args = ['int', 'uintptr_t', EVENTS, 'uintptr_t', EVENTS, 'uintptr_t'];
+  return firstOf([older.symbol], 'int', args);
+}
 
 /**
  * syscall(2) with six arguments, for io_uring, which has no function of its own in the C library.

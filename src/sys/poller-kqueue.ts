@@ -32,8 +32,8 @@ export class KqueuePoller implements Poller {
   readonly #timeout = new NativeBlock(TIMESPEC_BYTES);
   readonly #registered = new Map<number, number>(); // fd -> events
   /**
-   * Pipes that nobody reads, fd -> key. FreeBSD and OpenBSD do not take such a one for writing at
-   * all (EPIPE of pipe_kqfilter); a write would fail at once, so it is ready.
+   * Pipes that nobody reads, fd -> key. The BSDs do not take such a one for writing at all (EPIPE
+   * of pipe_kqfilter, EBADF on NetBSD); a write would fail at once, so it is ready.
    */
   readonly #readerless = new Map<number, number>();
   #closed = false;
@@ -47,10 +47,11 @@ export class KqueuePoller implements Poller {
 
   /** A new set, or null where the kernel has no kqueue. */
   static open(): KqueuePoller | null {
-    const layout = abi.kqueue;
-    if (layout === null || libc.kqueue === null) return null;
+    const { kqueue } = abi;
+    if (kqueue === null || libc.kqueue === null || libc.kevent === null) return null;
     const fd = libc.kqueue();
-    return fd < 0 ? null : new KqueuePoller(fd, layout);
+    if (fd < 0) return null;
+    return new KqueuePoller(fd, { ...kqueue, event: { ...kqueue.event, SIZE: libc.keventBytes } });
   }
 
   add(fd: number, key: number, events: number = READABLE): void {
@@ -137,11 +138,17 @@ export class KqueuePoller implements Poller {
       const errno = libc.errno();
       // A filter is gone by itself once its fd was closed; the BSDs look for the fd first.
       if (after === 0 && (errno === ENOENT || errno === EBADF)) return;
-      if (after !== 0 && errno === EPIPE && filter === EVFILT_WRITE) {
+      if (after !== 0 && filter === EVFILT_WRITE && isReaderless(fd, errno)) {
         this.#readerless.set(fd, key);
         return;
       }
     }
     check(result, `kevent(fd ${String(fd)}, filter ${String(filter)})`);
   }
+}
+
+/** Whether kevent(2) said that nobody reads a pipe, and not that there is no such fd. */
+function isReaderless(fd: number, errno: number): boolean {
+  if (errno === EPIPE) return true;
+  return errno === EBADF && libc.fcntl('int', fd, abi.constants.F_GETFD, 0) >= 0;
 }

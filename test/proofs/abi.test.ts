@@ -20,7 +20,7 @@ import type { Known, Outcome } from './abi/check.ts';
 import { Compiler } from './abi/compiler.ts';
 import { callbackFact, isSource, numberFact, numbersWithFacts } from './abi/facts.ts';
 import { sourcesOfFacts } from './abi/facts.ts';
-import { parsePrototype, prototypeFaults } from './abi/prototypes.ts';
+import { parsePrototype, plainName, prototypeFaults } from './abi/prototypes.ts';
 import type { Alternatives, Prototype } from './abi/prototypes.ts';
 import { altered, rowsOf } from './abi/rows.ts';
 import type { Value } from './abi/rows.ts';
@@ -86,7 +86,7 @@ function expectCaught(each: Known, { faults }: Outcome, what: string): void {
 /** The functions of C that the sources declare. */
 function bindingNames(): Set<string> {
   const calls = bindingsIn().filter(({ callback }) => !callback);
-  return new Set(calls.map(({ name }) => name.replace(/\$.*/, '')));
+  return new Set(calls.map(({ name }) => plainName(name)));
 }
 
 describe('every function of C that is called is compared', () => {
@@ -95,7 +95,7 @@ describe('every function of C that is called is compared', () => {
     const gaps = [...bindingNames()].filter((name) => !compared.has(name));
     assert.deepEqual(gaps, [], 'declared in src, and compared with nothing on any target');
     const asked = new Set(
-      known.flatMap(({ calls }) => calls.flat().map(({ name }) => name.replace(/\$.*/, ''))),
+      known.flatMap(({ calls }) => calls.flat().map(({ name }) => plainName(name))),
     );
     const unseen = [...asked].filter((name) => !bindingNames().has(name));
     assert.deepEqual(unseen, [], 'asked of koffi, and not found in the sources');

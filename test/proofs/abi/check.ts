@@ -10,6 +10,7 @@ import { factOf, functionFact, numberFact, whyAccepted, whyLeftOut } from './fac
 import {
   SIGNATURE_HEAD,
   declaredOn,
+  plainName,
   prototypeFaults,
   realPrototype,
   signatureQuestions,
@@ -52,11 +53,6 @@ export function emptyOutcome(): Outcome {
 }
 
 const ERRNO_ROW = 'LINUX_ERRNO.';
-
-/** A function's name in C: without what tells its versions apart. */
-function plainName(name: string): string {
-  return name.replace(/\$.*/, '');
-}
 
 /** Asks a target all that there is to ask. */
 export async function learn(compiler: Compiler, target: Target): Promise<Known> {
@@ -122,6 +118,14 @@ function checkRow(known: Known, table: object, row: Row, outcome: Outcome): void
       const said = `${String(sourced.value)} (${sourced.source})`;
       outcome.faults.push(`${target.name}: ${path} is ${String(value)}, and should be ${said}`);
     }
+    return;
+  }
+  if (path.startsWith('symbols.')) {
+    outcome.rows++;
+    const symbol = known.declared.get(path.slice('symbols.'.length));
+    if (symbol === value) return;
+    const said = symbol ?? 'no such function';
+    outcome.faults.push(`${target.name}: ${path} is ${String(value)}, the header means ${said}`);
     return;
   }
   if (path.startsWith('files.device.')) {

@@ -37,6 +37,10 @@ const XNU_STATFS = `${XNU} bsd/sys/mount.h: struct statfs64 has no such field`;
 const ZIG = `ziglang/zig ${ZIG_VERSION} lib/libc/include`;
 const FREEBSD = `${ZIG}/generic-freebsd/sys`;
 const OPENBSD = `${ZIG}/generic-openbsd/sys`;
+const NETBSD = `${ZIG}/generic-netbsd/sys`;
+const NETBSD_SRC = 'NetBSD/src';
+/** A copy of it with work on Linux's system calls, which brought the newer kevent. */
+const NETBSD_KEVENT = '6167656e74323431/gsoc-netbsd-linux-emulation 0818d2097d1a';
 const UV = 'libuv/libuv 6179e7af8741 include/uv.h';
 const LINUX_NAMEI = 'torvalds/linux 8bb1f229527d fs/namei.c';
 const LINUX_READDIR = 'torvalds/linux 022a1692444c fs/readdir.c';
@@ -48,6 +52,7 @@ const FACTS: Readonly<Record<Target['os'], Readonly<Record<string, Fact>>>> = {
     'files.symlinkErrno': fact('ELOOP', `${LINUX_NAMEI}: path_openat, a trailing symlink`),
     'files.mknodMakesFiles': fact(true, `${LINUX_NAMEI}: may_mknod, S_IFREG and S_IFSOCK`),
     'files.dirent.offIsPosition': fact(true, `${LINUX_READDIR}: filldir64, d_off of the previous`),
+    'files.statfs.call': fact('fstatfs', `${ZIG}/generic-musl/sys/statfs.h: fstatfs`),
     'files.dirent.namlen': fact(null, `${LINUX_READDIR}: filldir64 has no length of the name`),
     'files.xattr.kind': fact('linux', `${ZIG}/generic-musl/sys/xattr.h: fgetxattr, four arguments`),
   },
@@ -61,6 +66,7 @@ const FACTS: Readonly<Record<Target['os'], Readonly<Record<string, Fact>>>> = {
       false,
       `${XNU} bsd/sys/dirent.h: d_seekoff, optional, used by servers`,
     ),
+    'files.statfs.call': fact('fstatfs', `${XNU} bsd/sys/mount.h: fstatfs`),
     'files.statfs.namelen': fact(null, XNU_STATFS),
     'files.statfs.frsize': fact(null, XNU_STATFS),
     'files.xattr.kind': fact('darwin', `${XNU} bsd/sys/xattr.h: fgetxattr, six arguments`),
@@ -85,6 +91,7 @@ const FACTS: Readonly<Record<Target['os'], Readonly<Record<string, Fact>>>> = {
       'freebsd/freebsd-src 002e18eb7f3e sys/kern/vfs_syscalls.c: kern_mknodat, EINVAL by default',
     ),
     'files.dirent.offIsPosition': fact(true, `${FREEBSD}/dirent.h: d_off, of the next entry`),
+    'files.statfs.call': fact('fstatfs', `${FREEBSD}/mount.h: fstatfs`),
     'files.statfs.frsize': fact(null, `${FREEBSD}/mount.h: struct statfs has no such field`),
     'files.xattr.kind': fact('extattr', `${FREEBSD}/extattr.h: extattr_get_fd`),
     // The kernel takes a whole path (MAXPATHLEN).
@@ -100,11 +107,42 @@ const FACTS: Readonly<Record<Target['os'], Readonly<Record<string, Fact>>>> = {
       'openbsd/src 0168633b2ab2 sys/kern/vfs_syscalls.c: domknodat, EINVAL by default',
     ),
     'files.dirent.offIsPosition': fact(true, `${OPENBSD}/dirent.h: d_off, after this entry`),
+    'files.statfs.call': fact('fstatfs', `${OPENBSD}/mount.h: fstatfs`),
     'files.statfs.frsize': fact(null, `${OPENBSD}/mount.h: struct statfs has no such field`),
     // The name is hashed, so that it may have any length.
     shmNameBytesMax: fact(
       255,
       'openbsd/src 264376d6d570 lib/libc/gen/shm_open.c: makeshmpath takes any; ours is less',
+    ),
+  },
+  netbsd: {
+    'files.symlinkErrno': fact(
+      'EFTYPE',
+      `${NETBSD_SRC} 8ede7f91d600 sys/kern/vfs_vnops.c: vn_open, VLNK`,
+    ),
+    'files.mknodMakesFiles': fact(
+      false,
+      `${NETBSD_SRC} f918177cdb6d sys/kern/vfs_syscalls.c: sys_mknod, EINVAL by default`,
+    ),
+    'files.dirent.off': fact(null, `${NETBSD}/dirent.h: struct dirent has no such field`),
+    'files.dirent.offIsPosition': fact(false, `${NETBSD}/dirent.h: no d_off in struct dirent`),
+    'files.statfs.call': fact('fstatvfs', `${NETBSD}/statvfs.h: fstatvfs`),
+    'files.xattr.kind': fact('linux', `${NETBSD}/xattr.h: fgetxattr, four arguments`),
+    'kqueue.older.symbol': fact(
+      '__kevent50',
+      `${NETBSD_KEVENT} sys/compat/sys/event.h: __kevent50 of struct kevent100`,
+    ),
+    'kqueue.older.SIZE': fact(
+      40,
+      `${NETBSD_KEVENT} sys/compat/sys/event.h: struct kevent100 ends with udata`,
+    ),
+    'libraries.0': fact(
+      'librt.so.1',
+      'NetBSDfr/NetBSD-src 02e4273dc799 distrib/sets/lists/base/shl.mi: librt.so.1, base',
+    ),
+    shmNameBytesMax: fact(
+      248,
+      `${NETBSD_SRC} 7938cb79eede lib/librt/shm.c: _shm_get_path, SHMFS_OBJ_PREFIX, in NAME_MAX`,
     ),
   },
 };
@@ -134,6 +172,7 @@ const LEFT_OUT: Readonly<Record<string, string>> = {
   'freebsd optional.SOL_LOCAL': 'LOCAL_PEERPID, for which it is, is not there',
   'openbsd optional.SO_PEERCRED': 'getpeereid(3) is used; the structure is another one',
   'openbsd optional.MAP_NORESERVE': 'it is 0',
+  'netbsd optional.SOL_LOCAL': 'LOCAL_PEERPID, for which it is, is not there',
 };
 
 const XNU_XATTR = `${XNU} bsd/sys/xattr.h`;
@@ -221,6 +260,8 @@ const CALLBACKS: Readonly<Record<string, FunctionFact>> = {
   },
 };
 
+const KEVENT_OF_10 = 'the headers are those of 11; the structure of the older one is a fact';
+
 /** Functions that are declared by us in another way than by the headers, with the reason. */
 const ACCEPTED: Readonly<Record<string, string>> = {
   'linux ioctl: argument 1 has 8 bytes, the header says 4':
@@ -228,8 +269,10 @@ const ACCEPTED: Readonly<Record<string, string>> = {
   'linux syscall: variadic is false, the header says true':
     'all arguments are longs in registers either way on x64 and arm64; Apple has no such call',
   'linux syscall: 7 arguments, the header says 1': 'the six that it may take',
+  'netbsd-10-x64 kevent: we call __kevent50, the header means __kevent100': KEVENT_OF_10,
+  'netbsd-10-arm64 kevent: we call __kevent50, the header means __kevent100': KEVENT_OF_10,
   ...Object.fromEntries(
-    ['linux', 'freebsd', 'openbsd'].flatMap((os) => [
+    ['linux', 'freebsd', 'openbsd', 'netbsd'].flatMap((os) => [
       [`${os} shm_open: variadic is true, the header says false`, 'macOS has it so; here alike'],
       [`${os} shm_open: 2 arguments, the header says 3`, 'the third is the variadic one'],
     ]),
@@ -280,5 +323,5 @@ export function sourcesOfFacts(): readonly { readonly about: string; readonly so
 
 /** Why a difference of a prototype does no harm on a target; undefined when nothing says so. */
 export function whyAccepted(target: Target, fault: string): string | undefined {
-  return ACCEPTED[`${target.os} ${fault}`];
+  return ACCEPTED[`${target.os} ${fault}`] ?? ACCEPTED[`${target.name} ${fault}`];
 }

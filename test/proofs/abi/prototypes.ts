@@ -5,6 +5,8 @@
  * @module
  */
 import { join } from 'node:path';
+import { SUPPORTED_HOSTS } from '../../../src/abi/index.ts';
+import { abiFor } from '../../support/every-abi.ts';
 import { BUILD, ROOT } from '../../support/repository.ts';
 import { bindingModules } from './bindings.ts';
 import type { Answers, Probe } from './compiler.ts';
@@ -12,6 +14,20 @@ import { run } from './run.ts';
 import type { Target } from './targets.ts';
 
 const ARGUMENTS_MAX = 8;
+
+/** Symbols that are not their functions' own names, with those names. */
+const NAMES = new Map(
+  SUPPORTED_HOSTS.flatMap(({ os, arch }) => {
+    const { symbols = {}, kqueue } = abiFor(os, arch) ?? {};
+    const older = kqueue?.older === undefined ? [] : [[kqueue.older.symbol, 'kevent'] as const];
+    return [...Object.entries(symbols).map(([name, symbol]) => [symbol, name] as const), ...older];
+  }),
+);
+
+/** A function's name in C, out of that of its version in a library. */
+export function plainName(symbol: string): string {
+  return NAMES.get(symbol) ?? symbol.replace(/\$.*/, '');
+}
 
 /** A type as a calling convention sees it. */
 export interface CType {

@@ -10,7 +10,18 @@ import type { Target } from './targets.ts';
 const HEADERS: readonly string[] = [
   ...['types', 'param', 'socket', 'un', 'uio', 'mman', 'file', 'stat', 'ioctl', 'event', 'epoll'],
   ...['eventfd', 'resource', 'syscall', 'sysmacros', 'statfs', 'extattr', 'xattr', 'time', 'vfs'],
-  ...['disk', 'ttycom', 'wait', 'timerfd', 'fsuid', 'sendfile', 'vsock', 'capsicum'],
+  ...[
+    'disk',
+    'dkio',
+    'statvfs',
+    'ttycom',
+    'wait',
+    'timerfd',
+    'fsuid',
+    'sendfile',
+    'vsock',
+    'capsicum',
+  ],
 ]
   .map((name) => `sys/${name}.h`)
   .concat(
@@ -74,7 +85,7 @@ function statTimes(target: Target): Record<string, string> {
 /** The structures by the path that they have in a table. */
 function spellingsOf(target: Target): Readonly<Record<string, Spelling>> {
   const { os } = target;
-  const ino = os === 'freebsd' || os === 'openbsd' ? 'd_fileno' : 'd_ino';
+  const ino = os === 'linux' || os === 'darwin' ? 'd_ino' : 'd_fileno';
   return {
     msghdr: { tag: 'msghdr', prefix: 'msg_' },
     cmsg: { tag: 'cmsghdr', prefix: 'cmsg_' },
@@ -97,7 +108,7 @@ function spellingsOf(target: Target): Readonly<Record<string, Spelling>> {
       },
     },
     'files.statfs': {
-      tag: 'statfs',
+      tag: os === 'netbsd' ? 'statvfs' : 'statfs',
       prefix: 'f_',
       other: os === 'linux' ? {} : { namelen: 'f_namemax' },
     },
@@ -167,7 +178,9 @@ export function questionOf(row: Row, target: Target): Probe | undefined {
   if (target.libc === 'musl' && name === 'O_ACCMODE') {
     return { name: path, expression: 'O_ACCMODE & ~O_PATH' };
   }
-  if (/^_?[A-Z][A-Z0-9]*(_\w+)+$|^E[A-Z0-9]+$|^TCSANOW$|^POLL(IN|OUT|HUP)$/.test(name)) {
+  if (
+    /^_?[A-Z][A-Z0-9]*(_\w+)+$|^E[A-Z0-9]+$|^F[A-Z]+SYNC$|^TCSANOW$|^POLL(IN|OUT|HUP)$/.test(name)
+  ) {
     const constant = constantOf(name, target);
     return { name: path, expression: constant, guard: `defined(${constant})` };
   }

@@ -9,7 +9,7 @@ import type { Abi } from '../../../src/abi/index.ts';
 /** One system, architecture and C library. */
 export interface Target {
   readonly name: string;
-  readonly os: 'linux' | 'darwin' | 'freebsd' | 'openbsd';
+  readonly os: 'linux' | 'darwin' | 'freebsd' | 'openbsd' | 'netbsd';
   readonly arch: 'x64' | 'arm64';
   /** `musl` has headers of its own on Linux. */
   readonly libc: 'glibc' | 'musl' | 'own';
@@ -31,6 +31,9 @@ export const TARGETS: readonly Target[] = [
   ...pair('macos', 'darwin', 'own', '*-macos'),
   ...pair('freebsd', 'freebsd', 'own', '*-freebsd'),
   ...pair('openbsd', 'openbsd', 'own', '*-openbsd'),
+  // The headers are those of 11 for both; the functions that the library has are not.
+  ...pair('netbsd-10', 'netbsd', 'own', '*-netbsd.10.1'),
+  ...pair('netbsd-11', 'netbsd', 'own', '*-netbsd.11.0'),
 ];
 
 /**
