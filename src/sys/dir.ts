@@ -1,9 +1,9 @@
 /**
  * Directories as the kernel hands them out: blocks of entries, read by a cursor without allocation.
  * Every host has such a call, of one shape but for the offsets of the fields: getdents64 on Linux,
- * getdents on the BSDs, __getdirentries64 on macOS. The position that an entry carries is what lseek
- * on the directory takes, so a walk can go on anywhere. macOS and NetBSD leave it out: there, and in
- * posix mode, entries are counted (`dir-counted.ts`).
+ * getdents on the BSDs, __getdirentries64 on macOS. The position that an entry carries is what
+ * lseek on the directory takes, so a walk can go on anywhere. macOS and NetBSD leave it out: there,
+ * and in posix mode, entries are counted (`dir-counted.ts`).
  *
  * @module
  */

@@ -180,7 +180,7 @@ function diskSync(fd: number, what: number): number {
   const { FDISKSYNC = 0 } = optional;
   if (fsyncRange !== null) {
     const result = repeated((each) => fsyncRange(each, what | FDISKSYNC, 0, 0), fd);
-    // EBADF: not open for writing, as a directory is not; fdatasync says the same. ENOTTY: no cache.
+    // EBADF: not open for writing, as a directory; so fdatasync says, too. ENOTTY: no cache.
     if (result !== -EBADF && result !== -ENOTTY && result !== -EOPNOTSUPP) return result;
   }
   return repeated(libc.fsync, fd);

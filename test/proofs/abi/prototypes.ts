@@ -5,8 +5,7 @@
  * @module
  */
 import { join } from 'node:path';
-import { SUPPORTED_HOSTS } from '../../../src/abi/index.ts';
-import { abiFor } from '../../support/every-abi.ts';
+import { SUPPORTED_HOSTS, abiOf } from '../../../src/abi/index.ts';
 import { BUILD, ROOT } from '../../support/repository.ts';
 import { bindingModules } from './bindings.ts';
 import type { Answers, Probe } from './compiler.ts';
@@ -18,7 +17,7 @@ const ARGUMENTS_MAX = 8;
 /** Symbols that are not their functions' own names, with those names. */
 const NAMES = new Map(
   SUPPORTED_HOSTS.flatMap(({ os, arch }) => {
-    const { symbols = {}, kqueue } = abiFor(os, arch) ?? {};
+    const { symbols = {}, kqueue } = abiOf(os, arch) ?? {};
     const older = kqueue?.older === undefined ? [] : [[kqueue.older.symbol, 'kevent'] as const];
     return [...Object.entries(symbols).map(([name, symbol]) => [symbol, name] as const), ...older];
   }),

@@ -12,7 +12,7 @@ const [, , platform = '', arch = '', which = '', ...modules] = process.argv;
 Object.defineProperty(process, 'platform', { value: platform });
 Object.defineProperty(process, 'arch', { value: arch });
 
-/** The names that are only tried first; on NetBSD such names are the only ones of most functions. */
+/** The names that are only tried first; on NetBSD most such names are the only ones. */
 const TRIED = platform === 'netbsd' ? /^__kevent100$|\$/ : /^__|\$/;
 const asked: unknown[] = [];
 const library = {
