@@ -2,8 +2,8 @@
  * Directories of hosts whose entries do not say where the next one is (macOS: `d_seekoff` is zero;
  * NetBSD: there is no such field), and where only the position between two blocks can be sought.
  * Here an entry's position is its number, and the last block is kept: a guest reads a folder in
- * smaller pieces than we do, and may delete what it has read, so reading the same block again would skip as
- * many entries as are gone.
+ * smaller pieces than we do, and may delete what it has read, so reading the same block again would
+ * skip as many entries as are gone.
  *
  * The state belongs to an fd of this thread and ends with `closeFd`.
  *
