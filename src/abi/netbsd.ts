@@ -48,6 +48,7 @@ const NETBSD_ABI: Abi = {
     fstat: '__fstat50',
     fstatvfs: '__fstatvfs90',
     getdents: '__getdents30',
+    getrusage: '__getrusage50',
     kevent: '__kevent100',
     socket: '__socket30',
   },
