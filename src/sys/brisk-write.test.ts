@@ -171,9 +171,13 @@ describe('the sleeps of a thread', { skip: process.platform !== 'linux' && NO_DI
     for (let i = 0; i < 5; i++) Atomics.wait(lock, 0, 0, 2);
     const waited = threadSleeps() - before;
     assert.ok(waited >= 5, `${String(waited)} sleeps, of 5 or more`);
-    const still = threadSleeps();
-    const untilUs = monotonicUs() + 20 * MS;
-    while (monotonicUs() < untilUs);
-    assert.ok(threadSleeps() - still < 3, 'work is no sleep'); // a collection may wait for helpers
+    // Work is no sleep; the collector, which waits for its helpers, is not in all of these.
+    const whileWorking = Array.from({ length: 10 }, () => {
+      const still = threadSleeps();
+      const untilUs = monotonicUs() + 2 * MS;
+      while (monotonicUs() < untilUs);
+      return threadSleeps() - still;
+    });
+    assert.equal(Math.min(...whileWorking), 0, whileWorking.join());
   });
 });

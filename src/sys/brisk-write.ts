@@ -33,8 +33,8 @@ const REFUSE_US_MAX = 10_000_000;
 
 /** getrusage(2) of the one system that has io_uring; elsewhere nobody asks. */
 const RUSAGE_THREAD = 1;
-/** `struct rusage` of 64-bit programs: two `struct timeval` and 14 longs. */
-const RUSAGE = { nvcsw: 128, SIZE: 144 } as const;
+/** `struct rusage` of 64-bit programs: two `struct timeval` and 14 longs; musl's has 16 more. */
+const RUSAGE = { nvcsw: 128, SIZE: 272 } as const;
 
 /** What {@link BriskWriter} is made of. */
 export interface BriskWriterParts {

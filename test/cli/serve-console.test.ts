@@ -83,7 +83,8 @@ test('pipes carry a megabyte each way, and a reader that stops stops the guest a
   const path = newPath();
   const child = spawn(process.execPath, [PROGRAM_FILE, 'console', '--socket-path', path]);
   try {
-    await until('the socket', () => existsSync(path));
+    const log = collect(child.stderr);
+    await until('that it listens', () => LISTENING.test(log().toString()));
     await withPort(path, async (port) => {
       const input = randomBytes(1024 * 1024);
       const typed = collect(port);

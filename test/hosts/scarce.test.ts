@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
+import { withBundledProgram } from '../support/bundled.ts';
 import { tellProof } from '../support/proof.ts';
 import { withProgram } from '../support/program.ts';
 import type { StartOptions } from '../support/program.ts';
@@ -58,16 +59,19 @@ const ANSWERS = isPosix ? POSIX_ANSWERS : {};
 
 describe('five devices', () => {
   it(`work with ${FEW_FDS} descriptors, each in a process of its own`, async (context) => {
-    for (const args of ONE_EACH) {
-      await withDevices(async (cwd) => {
-        const all = [...args, '--socket-path', 'one.sock', '--log-format', 'json'];
-        await withProgram(all, { cwd, fdLimit: FEW_FDS }, async (program) => {
-          await program.says(/"event":"listening"/);
-          const ended = await program.end();
-          assert.equal(ended.code, 0, ended.stderr);
+    // As it is published: of single modules Node opens more than so many at once.
+    await withBundledProgram(async (file) => {
+      for (const args of ONE_EACH) {
+        await withDevices(async (cwd) => {
+          const all = [...args, '--socket-path', 'one.sock', '--log-format', 'json'];
+          await withProgram(all, { cwd, file, fdLimit: FEW_FDS }, async (program) => {
+            await program.says(/"event":"listening"/);
+            const ended = await program.end();
+            assert.equal(ended.code, 0, ended.stderr);
+          });
         });
-      });
-    }
+      }
+    });
     const devices = ONE_EACH.length;
     tellProof(context, `scarce host: ${devices} devices, each with ${FEW_FDS} descriptors`);
   });

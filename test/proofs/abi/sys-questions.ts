@@ -24,6 +24,16 @@ const GROUPS: readonly (readonly [Where, string, Readonly<Record<string, string>
     },
   ],
   [
+    'linux',
+    'brisk-write.ts ',
+    {
+      RUSAGE_THREAD: 'RUSAGE_THREAD',
+      'RUSAGE.nvcsw': 'offsetof(struct rusage, ru_nvcsw)',
+    },
+  ],
+  // Room that has to be enough: the number itself when it is.
+  ['linux', 'brisk-write.ts ', { 'RUSAGE.SIZE': 'sizeof(struct rusage) <= 272 ? 272 : 0' }],
+  [
     'all',
     'dir.ts DT.',
     Object.fromEntries(
@@ -206,6 +216,11 @@ function uringGroups(): (readonly [Where, string, Readonly<Record<string, string
 
 /** Numbers that are our own, each with its reason; those of others are in `facts.ts`. */
 const OUR_OWN: Readonly<Record<string, string>> = {
+  'brisk-write.ts LONG_US': 'a limit of our own',
+  'brisk-write.ts WATCH_US': 'a time of our own',
+  'brisk-write.ts REFUSE_FACTOR': 'a proportion of our own',
+  'brisk-write.ts REFUSE_US_MIN': 'a time of our own',
+  'brisk-write.ts REFUSE_US_MAX': 'a time of our own',
   'dir-counted.ts FORWARD_BYTES': 'a block of our own',
   'dir-counted.ts RECORD_ALIGN': 'as DirCursor takes records',
   'dir-counted.ts WITH_POSITION.ino.offset': 'an entry of our own making',
