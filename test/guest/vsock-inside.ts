@@ -5,7 +5,7 @@
  *
  * Usage: `VHOST_USER_HOST=posix node vsock-inside.js`, so that the library's back-end and the
  * front-end do without what is Linux's own, and the command's does not; as root of a Linux that has
- * loaded no module of vsock; in /tmp are busybox, vsock-guest and the modules.
+ * loaded no module of vsock; in /dev/shm are busybox, vsock-guest and the modules.
  *
  * @module
  */
@@ -25,7 +25,7 @@ import { BUILD } from '../support/repository.ts';
 import { echoOn, fillPattern, receiveOn, sendOn, serveOne } from './vsock-host.ts';
 
 const run = promisify(execFile);
-const PROGRAM = '/tmp/vsock-guest';
+const PROGRAM = '/dev/shm/vsock-guest';
 const MIB = 1 << 20;
 const LOCAL = 1; // VMADDR_CID_LOCAL
 const AT_ONCE = 20;
@@ -48,7 +48,7 @@ async function step(name: string, body: () => Promise<void>): Promise<void> {
 }
 
 function loadModules(...names: string[]): void {
-  for (const name of names) execFileSync('/tmp/busybox', ['insmod', `/tmp/${name}.ko`]);
+  for (const name of names) execFileSync('/dev/shm/busybox', ['insmod', `/dev/shm/${name}.ko`]);
 }
 
 /** A virtual machine, and what its back-end says. */
@@ -78,7 +78,7 @@ async function startHere(): Promise<Setup> {
   const packets: VsockPacket[] = [];
   const forwards = [{ guestPort: '*', target: { kind: 'vsock' } }] as const;
   const device = openVsock({ guestCid: 3, forwards, txBufferBytes: MIB });
-  const where = { kind: 'listen', path: '/tmp/here.sock' } as const;
+  const where = { kind: 'listen', path: '/dev/shm/here.sock' } as const;
   const backend = await startBackend(device, where, { log: (_level, text) => lines.push(text) });
   const vm = await connect(where.path, packets);
   const stop = async (): Promise<void> => {
@@ -91,7 +91,7 @@ async function startHere(): Promise<Setup> {
 /** By the command, in its sandbox, with each option for the host's AF_VSOCK. */
 async function startCommand(): Promise<Setup> {
   const { serve, messages, silent, closed } = GUEST_PORT;
-  const args = ['vsock', '--socket-path', '/tmp/command.sock', '--forward-cid', '1'];
+  const args = ['vsock', '--socket-path', '/dev/shm/command.sock', '--forward-cid', '1'];
   args.push('--tx-buffer-size', '1M', '--forward-listen', String(LISTEN.same));
   args.push('--listen', `vsock:${String(LISTEN.serve)}=guest:${String(serve)}`);
   args.push('--listen', `vsock-seqpacket:${String(LISTEN.messages)}=guest:${String(messages)}`);
@@ -105,7 +105,7 @@ async function startCommand(): Promise<Setup> {
   const lines: string[] = [];
   const packets: VsockPacket[] = [];
   createInterface({ input: server.stderr }).on('line', (line) => lines.push(line));
-  const vm = await connect('/tmp/command.sock', packets).catch((error: unknown) => {
+  const vm = await connect('/dev/shm/command.sock', packets).catch((error: unknown) => {
     throw new Error(`no back-end:\n${lines.join('\n')}`, { cause: error });
   });
   const stop = async (): Promise<void> => {

@@ -36,18 +36,20 @@ const STEPS = [
   ),
 ];
 
-/** This host's root, with a /tmp, /dev and /proc of the guest's own; no module of vsock is left. */
+/**
+ * This host's root, with a /dev and /proc of the guest's own; no module of vsock is left. What is
+ * written goes to /dev/shm, since any other folder may be the one that the tests lie in.
+ */
 const SCRIPT = `set -e
 mkdir -p /host
 mount -t virtiofs ${TAG} /host -o ro
 for point in proc sys dev; do mount --bind /$point /host/$point; done
 mkdir -p /dev/shm
-mount -t tmpfs shm /dev/shm
-mount -t tmpfs tmp /host/tmp
+mount -t tmpfs shm /host/dev/shm
 ip link set lo up
 rmmod vsock_diag vmw_vsock_virtio_transport vmw_vsock_virtio_transport_common vsock
-cp /bin/busybox ${VSOCK_GUEST} /modules/*vsock*.ko /host/tmp/
-export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp VHOST_USER_HOST=posix
+cp /bin/busybox ${VSOCK_GUEST} /modules/*vsock*.ko /host/dev/shm/
+export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/dev/shm TMPDIR=/dev/shm VHOST_USER_HOST=posix
 chroot /host ${process.execPath} ${ENGINE} ${join(BUILD, 'test/guest/vsock-inside.js')}
 `;
 
