@@ -49,7 +49,8 @@ mount -t tmpfs shm /host/dev/shm
 ip link set lo up
 rmmod vsock_diag vmw_vsock_virtio_transport vmw_vsock_virtio_transport_common vsock
 cp /bin/busybox ${VSOCK_GUEST} /modules/*vsock*.ko /host/dev/shm/
-export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/dev/shm TMPDIR=/dev/shm VHOST_USER_HOST=posix
+export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/dev/shm TMPDIR=/dev/shm VHOST_USER_HOST=posix
 chroot /host ${process.execPath} ${ENGINE} ${join(BUILD, 'test/guest/vsock-inside.js')}
 `;
 
