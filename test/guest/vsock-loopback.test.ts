@@ -42,7 +42,9 @@ const STEPS = [
  */
 const SCRIPT = `set -e
 mkdir -p /host
+echo "mounts the host's root"
 mount -t virtiofs ${TAG} /host -o ro
+echo 'has the root'
 for point in proc sys dev; do mount --bind /$point /host/$point; done
 mkdir -p /dev/shm
 mount -t tmpfs shm /host/dev/shm
@@ -51,6 +53,7 @@ rmmod vsock_diag vmw_vsock_virtio_transport vmw_vsock_virtio_transport_common vs
 cp /bin/busybox ${VSOCK_GUEST} /modules/*vsock*.ko /host/dev/shm/
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/dev/shm TMPDIR=/dev/shm VHOST_USER_HOST=posix
+echo 'starts Node'
 chroot /host ${process.execPath} ${ENGINE} ${join(BUILD, 'test/guest/vsock-inside.js')}
 `;
 
