@@ -199,7 +199,8 @@ export class Accepting {
       closeFd(fd);
       return;
     }
-    if (listener.isVsock) table.mark(slot, FLAG.hostVsock);
+    if (listener.family === 'vsock') table.mark(slot, FLAG.hostVsock);
+    if (listener.family === 'inet') table.mark(slot, FLAG.hostTcp);
     if (!hybrid) {
       this.#request(slot, VSOCK_CID.host, this.#freePort(listener.guestPort), listener.guestPort);
       return;

@@ -20,6 +20,8 @@ export const STATE = {
   draining: 5,
   /** The host's program is done, its socket is closed; the guest has not confirmed that. */
   closing: 6,
+  /** The guest is done and knows that all has arrived; the host's program may still be sending. */
+  lingering: 7,
 } as const;
 
 /** Facts about a connection, as bits. */
@@ -42,6 +44,8 @@ export const FLAG = {
   orphaned: 128,
   /** The host's side is a socket of the host's AF_VSOCK. */
   hostVsock: 256,
+  /** The host's side is a TCP socket. */
+  hostTcp: 512,
 } as const;
 
 /** Packets that wait for a buffer of the guest, as bits. */

@@ -124,7 +124,7 @@ export class VsockDataPlane implements DataPlane {
       this.#host.told(order);
       return;
     }
-    this.#flows.releaseAll();
+    this.#flows.forgetGuest();
     this.#attached = false;
     this.#resetWanted = false;
   }
@@ -145,7 +145,7 @@ export class VsockDataPlane implements DataPlane {
     this.#tx = queue;
     if (resumed) return;
     if (queue.savedState().availIndex === 0) {
-      this.#flows.releaseAll();
+      this.#flows.forgetGuest();
       this.#resetWanted = false;
     } else if (!this.#attached) {
       this.#resetWanted = true;

@@ -216,6 +216,7 @@ export class Dialling {
       return;
     }
     table.fd[slot] = fd;
+    if (where.family === 'inet') table.mark(slot, FLAG.hostTcp);
     if (where.family === 'vsock') {
       table.mark(slot, FLAG.hostVsock);
       if (type === 'seqpacket') setVsockBuffer(fd, vsockRoom(this.#flows.bufAlloc));

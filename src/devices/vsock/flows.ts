@@ -23,6 +23,7 @@ import { Connections, FLAG, PENDING, STATE } from './connections.ts';
 import { GuestRx } from './guest-rx.ts';
 import { VIRTIO_VSOCK_OP, VIRTIO_VSOCK_SEQ, VIRTIO_VSOCK_SHUTDOWN } from './layout.ts';
 import { VIRTIO_VSOCK_TYPE } from './layout.ts';
+import { Lingering } from './lingering.ts';
 import { Messages, READ } from './messages.ts';
 import { Resets } from './resets.ts';
 import { SlotQueue } from './slot-queue.ts';
@@ -40,8 +41,10 @@ const READ_BYTES_MAX = 256 * 1024;
 const CREDIT_FRACTION = 4;
 /** How long a guest may take to confirm that the host is done with a connection. */
 const CLOSING_MS = 10_000;
-/** How long the host's program may take to read what the guest left for it. */
+/** How long the host's program may go without reading anything of what the guest left for it. */
 const DRAINING_MS = 60_000;
+/** How long a program that has it all, by TCP, may take to end its own side (nginx: the same). */
+const LINGERING_MS = 30_000;
 
 /** What `Flows` is made with. */
 export interface FlowsOptions {
@@ -66,6 +69,7 @@ export class Flows {
   readonly backlog: Backlog;
   readonly batch: TxBatch = new TxBatch();
   readonly messages: Messages;
+  readonly #lingering = new Lingering();
   readonly bufAlloc: number;
   /** Whether the guest may have connections of each `VIRTIO_VSOCK_TYPE`. */
   streamsOffered = true;
@@ -206,20 +210,15 @@ export class Flows {
     const deaf = table.has(slot, FLAG.guestDeaf);
     const waiting = this.backlog.bytes(slot) > 0;
     if (ended && deaf) {
-      if (!waiting || table.state[slot] === STATE.closing) {
-        this.reset(slot);
-        return;
-      }
-      table.state[slot] = STATE.draining;
-      this.deadline(slot, DRAINING_MS);
-      this.watch(slot, WRITABLE);
+      this.#guestDone(slot, waiting);
       return;
     }
     if (table.state[slot] !== STATE.established) return;
     const fd = table.fd[slot] as number;
     if (ended && !waiting) shutDown(fd, SHUT.WR);
     if (deaf && !table.has(slot, FLAG.hostEnded)) {
-      shutDown(fd, SHUT.RD);
+      // A TCP socket tells its other side nothing of that, and would answer it by a reset later.
+      if (!table.has(slot, FLAG.hostTcp)) shutDown(fd, SHUT.RD);
       this.watch(slot, (table.events[slot] as number) & ~READABLE);
     }
   }
@@ -232,21 +231,13 @@ export class Flows {
       return;
     }
     // What the guest has sent is still the host's, although nobody waits for it to arrive.
-    table.unlist(slot);
-    table.mark(slot, FLAG.orphaned);
+    this.#orphan(slot);
   }
 
   /** Ends a connection for both sides at once. */
   reset(slot: number): void {
     const { table } = this;
-    if (!table.has(slot, FLAG.orphaned)) {
-      this.resets.add(
-        table.type[slot] as number,
-        table.peerCid[slot] as number,
-        table.peerPort[slot] as number,
-        table.guestPort[slot] as number,
-      );
-    }
+    if (!table.has(slot, FLAG.orphaned)) this.resets.addOf(table, slot);
     this.release(slot);
   }
 
@@ -263,10 +254,13 @@ export class Flows {
     table.release(slot);
   }
 
-  /** Forgets all connections. */
-  releaseAll(): void {
-    for (let slot = 0; slot < this.table.end; slot++) {
-      if (this.table.state[slot] !== STATE.free) this.release(slot);
+  /** The guest knows no connection any more; those that it was done with come to their end. */
+  forgetGuest(): void {
+    const { table } = this;
+    for (let slot = 0; slot < table.end; slot++) {
+      const state = table.state[slot];
+      if (state === STATE.draining) this.#orphan(slot);
+      else if (state !== STATE.free && state !== STATE.lingering) this.release(slot);
     }
     this.resets.clear();
   }
@@ -294,7 +288,10 @@ export class Flows {
 
   /** Frees what it holds. */
   close(): void {
-    this.releaseAll();
+    for (let slot = 0; slot < this.table.end; slot++) {
+      if (this.table.state[slot] !== STATE.free) this.release(slot);
+    }
+    this.#lingering.close();
     this.batch.close();
     this.messages.close();
     this.backlog.close();
@@ -311,6 +308,10 @@ export class Flows {
     const trouble = (events & ~(READABLE | WRITABLE)) !== 0;
     if ((trouble || (events & WRITABLE) !== 0) && backlog.bytes(slot) > 0) this.#drain(slot);
     if (!trouble && (events & READABLE) === 0) return;
+    if ((table.state[slot] as number) >= STATE.draining) {
+      this.#dropUnwanted(slot);
+      return;
+    }
     if (!this.#mayRead(slot)) return;
     const inTurn = this.#ready.count === 0 && this.#control.count === 0 && this.rx.available();
     if (inTurn && !this.#read(slot)) return;
@@ -318,6 +319,59 @@ export class Flows {
     if (!this.#mayRead(slot)) return;
     this.watch(slot, (table.events[slot] as number) & ~READABLE);
     if (!table.has(slot, FLAG.starved)) this.#ready.push(slot);
+  }
+
+  /** The guest sends nothing more and takes nothing more. */
+  #guestDone(slot: number, waiting: boolean): void {
+    const { table } = this;
+    const state = table.state[slot];
+    if (state === STATE.draining) return; // it has said so before
+    if (state === STATE.closing) {
+      this.reset(slot);
+    } else if (!waiting) {
+      this.#handedOver(slot);
+    } else {
+      table.state[slot] = STATE.draining;
+      this.deadline(slot, DRAINING_MS);
+      this.watch(slot, table.has(slot, FLAG.hostEnded) ? WRITABLE : READABLE | WRITABLE);
+    }
+  }
+
+  /**
+   * The host's kernel has all that the guest has sent, and the guest may know it. A TCP socket is
+   * closed only when its other side has ended, too (see `Lingering`).
+   */
+  #handedOver(slot: number): void {
+    const { table } = this;
+    if (!table.has(slot, FLAG.hostTcp) || table.has(slot, FLAG.hostEnded)) {
+      this.reset(slot);
+      return;
+    }
+    if (!table.has(slot, FLAG.orphaned)) {
+      this.resets.addOf(table, slot);
+      this.#orphan(slot);
+    }
+    shutDown(table.fd[slot] as number, SHUT.WR);
+    table.state[slot] = STATE.lingering;
+    this.deadline(slot, LINGERING_MS);
+    this.watch(slot, READABLE);
+  }
+
+  /** The host's program has sent something, or its end, to a guest that is done. */
+  #dropUnwanted(slot: number): void {
+    const { table } = this;
+    if (table.state[slot] === STATE.closing || table.has(slot, FLAG.hostEnded)) return;
+    if (this.#lingering.drop(table.fd[slot] as number)) return;
+    table.mark(slot, FLAG.hostEnded);
+    if (table.state[slot] === STATE.lingering) this.release(slot);
+    else this.watch(slot, WRITABLE);
+  }
+
+  /** The guest knows nothing of a connection any more, and may use its ports for another one. */
+  #orphan(slot: number): void {
+    this.table.unlist(slot);
+    this.table.mark(slot, FLAG.orphaned);
+    this.table.pending[slot] = 0;
   }
 
   #readAll(): number {
@@ -452,12 +506,13 @@ export class Flows {
       return;
     }
     this.#forwarded(slot, sent);
+    if (table.state[slot] === STATE.draining) this.deadline(slot, DRAINING_MS);
     if (messages ? this.messages.waits(slot) : backlog.bytes(slot) > 0) {
       this.watch(slot, (table.events[slot] as number) | WRITABLE);
       return;
     }
     if (table.state[slot] === STATE.draining) {
-      this.reset(slot);
+      this.#handedOver(slot);
       return;
     }
     this.watch(slot, (table.events[slot] as number) & ~WRITABLE);
@@ -469,6 +524,7 @@ export class Flows {
     const { table } = this;
     const forwarded = ((table.forwardedCnt[slot] as number) + bytes) >>> 0;
     table.forwardedCnt[slot] = forwarded;
+    if (table.has(slot, FLAG.orphaned)) return;
     const untold = (forwarded - (table.toldCnt[slot] as number)) >>> 0;
     if (untold >= this.bufAlloc / CREDIT_FRACTION) this.announce(slot, PENDING.credit);
   }

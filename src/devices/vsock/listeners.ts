@@ -77,7 +77,7 @@ export class Listeners {
       ...(socketMode < 0 ? {} : { mode: socketMode }),
       ...(socketGroup < 0 ? {} : { group: socketGroup }),
     });
-    this.planned.push({ fd, name: path, type, isVsock: false, guestPort });
+    this.planned.push({ fd, name: path, type, family: 'unix', guestPort });
     this.#files.push({ path, inode: lstatSync(path, { bigint: true }).ino });
   }
 
@@ -89,10 +89,9 @@ export class Listeners {
     const fd = listenSocket(where, type, BACKLOG);
     try {
       const name = socketName({ ...where, port: localPort(fd) });
-      const isVsock = where.family === 'vsock';
-      if (isVsock && type === 'seqpacket')
+      if (where.family === 'vsock' && type === 'seqpacket')
         setVsockBuffer(fd, vsockRoom(this.#settings.txBufferBytes));
-      this.planned.push({ fd, name, type, isVsock, guestPort });
+      this.planned.push({ fd, name, type, family: where.family, guestPort });
     } catch (error) {
       closeFd(fd);
       throw error;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { SocketType } from '../../sys/index.ts';
+import type { SocketAddress, SocketType } from '../../sys/index.ts';
 import type { VsockForward } from './options.ts';
 
 /** A socket that listens for connections to the guest. */
@@ -13,8 +13,8 @@ export interface PlannedListener {
   /** For people. */
   readonly name: string;
   readonly type: SocketType;
-  /** It is the host's AF_VSOCK, and so are those that it accepts. */
-  readonly isVsock: boolean;
+  /** Also of those that it accepts. */
+  readonly family: SocketAddress['family'];
   /** The port of the guest; -1: the program says it first (the hybrid convention). */
   readonly guestPort: number;
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Connections } from './connections.ts';
 import type { GuestRx } from './guest-rx.ts';
 
 /**
@@ -35,6 +36,16 @@ export class Resets {
     this.#peerPort[at] = peerPort;
     this.#guestPort[at] = guestPort;
     this.count++;
+  }
+
+  /** Adds that of a connection that there is. */
+  addOf(table: Connections, slot: number): void {
+    this.add(
+      table.type[slot] as number,
+      table.peerCid[slot] as number,
+      table.peerPort[slot] as number,
+      table.guestPort[slot] as number,
+    );
   }
 
   /** Sends as many as there are buffers for; returns how many. */

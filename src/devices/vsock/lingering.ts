@@ -1,0 +1,39 @@
+/**
+ * Reads what nobody wants any more. A program of the host that is still sending has to be read from
+ * until it has got what the guest left for it: it may read only when it is done with sending, and a
+ * TCP socket that is closed with bytes unread answers by a reset, upon which its kernel and the
+ * program's throw away what was not read there.
+ *
+ * @module
+ */
+import { ERRNO, NativeBlock, receive } from '../../sys/index.ts';
+
+const EAGAIN = -(ERRNO.EAGAIN as number);
+const BYTES = 64 * 1024;
+/** Reads of one wake-up, so that a program that sends on and on holds up nobody. */
+const READS_MAX = 4;
+
+/** See the module. */
+export class Lingering {
+  #scratch: NativeBlock | null = null;
+
+  /**
+   * Drops what has come through a socket. Returns whether more may come: not after the end of the
+   * stream or an error.
+   */
+  drop(fd: number): boolean {
+    const { address } = (this.#scratch ??= new NativeBlock(BYTES));
+    for (let reads = 0; reads < READS_MAX; reads++) {
+      const got = receive(fd, address, BYTES);
+      if (got === EAGAIN) return true;
+      if (got <= 0) return false;
+    }
+    return true;
+  }
+
+  /** Frees its memory. */
+  close(): void {
+    this.#scratch?.free();
+    this.#scratch = null;
+  }
+}
