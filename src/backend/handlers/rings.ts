@@ -127,13 +127,13 @@ async function setAddresses(
   const { regions } = state.memory;
   try {
     if (ring.size > 0 && regions.length > 0) ring.placement(regions);
+    if (!ring.started) {
+      await state.startIfComplete(ring);
+      return;
+    }
   } catch (error) {
     ring.addresses = before;
     throw error;
-  }
-  if (!ring.started) {
-    await state.startIfComplete(ring);
-    return;
   }
   const { desc, avail, used } = addresses;
   if (before?.desc === desc && before.avail === avail && before.used === used) return;

@@ -95,7 +95,7 @@ export class EventLoopRunner implements QueueRunner {
     const rings = await this.#set();
     const ring = rings.start(start);
     try {
-      this.#watchKick(ring);
+      this.#keepWatch(ring, this.#watchKick(ring, ring.kick));
     } catch (error) {
       rings.finish(ring);
       throw error;
@@ -119,10 +119,12 @@ export class EventLoopRunner implements QueueRunner {
 
   async setKickFd(index: number, fd: number): Promise<void> {
     const ring = (await this.#set()).ring(index);
+    const kick = fd < 0 ? null : new NotifierConsumer(fd);
+    const watch = this.#watchKick(ring, kick); // before the old one is let go: this may fail
     this.#unwatchKick(ring);
     ring.kick?.close();
-    ring.kick = fd < 0 ? null : new NotifierConsumer(fd);
-    this.#watchKick(ring);
+    ring.kick = kick;
+    this.#keepWatch(ring, watch);
     this.#planTurn();
   }
 
@@ -202,19 +204,25 @@ export class EventLoopRunner implements QueueRunner {
     this.#rings?.publish();
   }
 
-  #watchKick(ring: RunningRing): void {
-    const { kick } = ring;
-    if (kick === null) {
-      this.#pollTimer ??= setInterval(() => this.#planTurn(), POLLED_RING_MS);
-      return;
+  /** The watch of a kick that is or becomes the ring's; one that cannot be watched is closed. */
+  #watchKick(ring: RunningRing, kick: NotifierConsumer | null): Watch | null {
+    if (kick === null) return null;
+    try {
+      return watchFd(kick.fd, READABLE, () => {
+        this.counters[COUNTER.kicks] = (this.counters[COUNTER.kicks] as number) + 1;
+        // A front-end that is gone leaves the read end of its pipe readable for ever.
+        if (kick.drain() < 0) this.#unwatchKick(ring);
+        this.#planTurn();
+      });
+    } catch (error) {
+      kick.close();
+      throw error;
     }
-    const watch = watchFd(kick.fd, READABLE, () => {
-      this.counters[COUNTER.kicks] = (this.counters[COUNTER.kicks] as number) + 1;
-      // A front-end that is gone leaves the read end of its pipe readable for ever.
-      if (kick.drain() < 0) this.#unwatchKick(ring);
-      this.#planTurn();
-    });
-    this.#kickWatches.set(ring, watch);
+  }
+
+  #keepWatch(ring: RunningRing, watch: Watch | null): void {
+    if (watch !== null) this.#kickWatches.set(ring, watch);
+    else this.#pollTimer ??= setInterval(() => this.#planTurn(), POLLED_RING_MS);
   }
 
   #unwatchKick(ring: RunningRing): void {

@@ -176,7 +176,8 @@ export class WorkerLoop {
   #start(start: RingStart): void {
     const ring = this.#rings.start(start);
     try {
-      this.#watchKick(ring);
+      const watch = this.#watchKick(ring, ring.kick);
+      if (watch !== null) this.#kickWatches.set(ring, watch);
     } catch (error) {
       this.#rings.finish(ring);
       throw error;
@@ -207,10 +208,12 @@ export class WorkerLoop {
 
   #replaceFd(ring: RunningRing, which: 'kick' | 'call' | 'err', fd: number): void {
     if (which === 'kick') {
+      const kick = fd < 0 ? null : new NotifierConsumer(fd);
+      const watch = this.#watchKick(ring, kick); // before the old one is let go: this may fail
       this.#unwatchKick(ring);
       ring.kick?.close();
-      ring.kick = fd < 0 ? null : new NotifierConsumer(fd);
-      this.#watchKick(ring);
+      ring.kick = kick;
+      if (watch !== null) this.#kickWatches.set(ring, watch);
       this.#kicked = true;
       return;
     }
@@ -221,15 +224,19 @@ export class WorkerLoop {
     if (which === 'call') notifier?.signal();
   }
 
-  #watchKick(ring: RunningRing): void {
-    const { kick } = ring;
-    if (kick === null) return;
-    const watch = this.#reactor.watchNotifier(kick, (signalled) => {
-      bump(this.#counters, COUNTER.kicks);
-      // A front-end that is gone leaves the read end of its pipe readable for ever.
-      if (signalled < 0) this.#unwatchKick(ring);
-    });
-    this.#kickWatches.set(ring, watch);
+  /** The watch of a kick that is or becomes the ring's; one that cannot be watched is closed. */
+  #watchKick(ring: RunningRing, kick: NotifierConsumer | null): ReactorWatch | null {
+    if (kick === null) return null;
+    try {
+      return this.#reactor.watchNotifier(kick, (signalled) => {
+        bump(this.#counters, COUNTER.kicks);
+        // A front-end that is gone leaves the read end of its pipe readable for ever.
+        if (signalled < 0) this.#unwatchKick(ring);
+      });
+    } catch (error) {
+      kick.close();
+      throw error;
+    }
   }
 
   #unwatchKick(ring: RunningRing): void {
