@@ -9,6 +9,7 @@ import {
   READABLE,
   createPoller,
   mapFd,
+  monotonicUs,
   viewMemory,
 } from '../../src/sys/index.ts';
 import type { Mapping, Poller } from '../../src/sys/index.ts';
@@ -16,7 +17,7 @@ import { GuestMemory } from '../../src/memory/index.ts';
 import { splitRingLayout } from '../../src/virtqueue/index.ts';
 import type { DriverRingConfig, SplitRingLayout } from '../../src/virtqueue/index.ts';
 
-/** Everything about one round; plain data, handed to the other process as JSON. */
+/** Everything about one round; plain data, handed to the other side as it is. */
 export interface RoundPlan {
   readonly name: string;
   /** Bits 28 (INDIRECT_DESC) and 29 (EVENT_IDX) of the virtio features. */
@@ -36,7 +37,7 @@ export interface RoundPlan {
 export const FD = { memory: 3, kick: 4, call: 5 } as const;
 
 /** Words of the control page. */
-export const CONTROL = { stop: 0, failed: 1, BYTES: 4096 } as const;
+export const CONTROL = { stop: 0, failed: 1, done: 2, BYTES: 4096 } as const;
 
 /** A request and its reply, as 32-bit words: two cache lines each, marked at both ends. */
 export const SLOT = { request: 0, reply: 32, SIZE: 64, MESSAGE_BYTES: 128, LAST: 31 } as const;
@@ -47,6 +48,7 @@ export const MARK = { first: 0x1357_9bdf, last: 0x2468_ace0, reply: 0x5a5a_5a5a 
 
 const MEMORY_GPA = 0x1_0000_0000;
 const INDIRECT_MAX = 2;
+const WAIT_MS = 100;
 const SPINS = { min: 200, max: 4000 } as const; // looks at a notifier before sleeping for real
 
 /** The shared memory, as one process has mapped it. */
@@ -59,15 +61,16 @@ export class SharedArea {
   readonly slotsGpa: number;
   readonly #mapping: Mapping;
 
-  constructor(fd: number, plan: RoundPlan) {
+  /** Maps the memory behind `fd`, which stays the caller's, at `gpa` of the guest. */
+  constructor(fd: number, plan: RoundPlan, gpa: number = MEMORY_GPA) {
     const layout = splitRingLayout(plan.size, INDIRECT_MAX);
     const bytes = areaBytes(plan);
     this.#mapping = mapFd(fd, bytes, 0, { writable: true, label: 'stress memory' });
     const hva = this.#mapping.address;
-    this.memory = new GuestMemory([{ gpa: MEMORY_GPA, sizeBytes: bytes, uva: hva, hva }]);
+    this.memory = new GuestMemory([{ gpa, sizeBytes: bytes, uva: hva, hva }]);
     const features = plan.featureBits.reduce((sum, bit) => sum | (1n << BigInt(bit)), 0n);
-    this.ring = ringConfig(layout, hva, plan.size, features);
-    this.slotsGpa = MEMORY_GPA + layout.totalBytes;
+    this.ring = ringConfig(layout, gpa, hva, plan.size, features);
+    this.slotsGpa = gpa + layout.totalBytes;
     // SAFETY: the mapping stays until `close`, after which nobody uses the views.
     const slots = viewMemory(hva + layout.totalBytes, plan.depth * SLOT_BYTES);
     this.words = new Uint32Array(slots);
@@ -110,6 +113,7 @@ export function areaBytes(plan: RoundPlan): number {
 
 function ringConfig(
   layout: SplitRingLayout,
+  gpa: number,
   hva: number,
   size: number,
   features: bigint,
@@ -122,7 +126,7 @@ function ringConfig(
     availHva: hva + layout.availOffset,
     usedHva: hva + layout.usedOffset,
     indirect: {
-      gpa: MEMORY_GPA + layout.tablesOffset,
+      gpa: gpa + layout.tablesOffset,
       hva: hva + layout.tablesOffset,
       descriptorsMax: INDIRECT_MAX,
     },
@@ -154,9 +158,9 @@ export class Waiter {
       return true;
     }
     this.#spins = Math.max(this.#spins >> 1, SPINS.min);
-    const end = Date.now() + this.#stallMs;
-    for (let left = this.#stallMs; left > 0; left = end - Date.now()) {
-      this.#poller.wait(left * 1000);
+    // In short waits that are counted: a machine that stops us for a while does not end them.
+    for (let waitedMs = 0; waitedMs < this.#stallMs; waitedMs += WAIT_MS) {
+      this.#poller.wait(WAIT_MS * 1000);
       if (this.#consumer.drain() === 1) return true;
     }
     return false;
@@ -199,4 +203,32 @@ export function makeAtomicsPlain(): void {
     store: (array: Uint16Array, index: number, value: number): number => (array[index] = value),
   };
   Object.assign(Atomics, plain);
+}
+
+/** One access of so many is late. */
+const LATE_ONE_OF = 16;
+
+/**
+ * Makes accesses by `Atomics` in this thread late now and then, by up to `pauseUs`: the other side
+ * gets to do something at each point of the protocol, which a quick machine passes in a nanosecond.
+ */
+export function makeAtomicsLate(seed: number, pauseUs: number): void {
+  const random = new Random(seed);
+  const { load, store } = Atomics;
+  const pause = (): void => {
+    if (random.below(LATE_ONE_OF) !== 0) return;
+    const endUs = monotonicUs() + random.batch(pauseUs);
+    while (monotonicUs() < endUs);
+  };
+  const late = {
+    load: (array: Uint16Array, index: number): number => {
+      pause();
+      return load(array, index);
+    },
+    store: (array: Uint16Array, index: number, value: number): number => {
+      pause();
+      return store(array, index, value);
+    },
+  };
+  Object.assign(Atomics, late);
 }
