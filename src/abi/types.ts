@@ -135,6 +135,7 @@ export interface OptionalConstants {
   readonly SOCK_NONBLOCK?: number;
   readonly AF_VSOCK?: number;
   readonly SO_VM_SOCKETS_BUFFER_SIZE?: number;
+  readonly SO_PASSCRED?: number;
   readonly SO_VM_SOCKETS_BUFFER_MAX_SIZE?: number;
   readonly SO_PEERCRED?: number;
   readonly SOL_LOCAL?: number;

@@ -136,6 +136,7 @@ export {
   openSocket,
   setNoDelay,
   setSendBuffer,
+  tellEmptyMessages,
   setVsockBuffer,
   socketError,
   socketName,

@@ -76,6 +76,8 @@ export interface MessageMarks {
   truncated: boolean;
   /** It was sent as the end of a record (MSG_EOR). */
   endsRecord: boolean;
+  /** There was no message and will be none; an empty one looks the same, where that is not told. */
+  ended: boolean;
 }
 
 /** Receives one message; its bytes, or -errno. `marks` is the caller's and filled in. */
@@ -96,6 +98,8 @@ export function receiveMessage(
   const flags = block.get(0, msghdr.flags);
   marks.truncated = (flags & constants.MSG_TRUNC) !== 0;
   marks.endsRecord = (flags & constants.MSG_EOR) !== 0;
+  // Credentials that there is no room for here: see `tellEmptyMessages`.
+  marks.ended = count === 0 && (flags & constants.MSG_CTRUNC) === 0;
   return count;
 }
 

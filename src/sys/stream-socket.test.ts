@@ -224,7 +224,7 @@ describe('sockets of programs', () => {
     assert.equal(sendVector(client, vector([text('first')]).address, 1, true), 5);
     assert.equal(sendVector(client, vector([text('sec'), text('ond')]).address, 2, false), 6);
     const into = new NativeBlock(16);
-    const marks = { truncated: false, endsRecord: false };
+    const marks = { truncated: false, endsRecord: false, ended: false };
     assert.equal(receiveMessage(server, into.address, 16, marks), 5);
     assert.equal(marks.truncated, false);
     assert.equal(receiveMessage(server, into.address, 3, marks), 3);

@@ -159,6 +159,15 @@ export function setSendBuffer(fd: number, bytes: number): void {
 }
 
 /**
+ * Has {@link receiveMessage} tell empty messages of a Unix socket from its end: on Linux, where a
+ * message then comes with its sender's credentials, and the end with none.
+ */
+export function tellEmptyMessages(fd: number): void {
+  const { SO_PASSCRED } = optional;
+  if (SO_PASSCRED !== undefined) setOption(fd, constants.SOL_SOCKET, SO_PASSCRED, 1);
+}
+
+/**
  * Room of an AF_VSOCK socket for what comes and is not read, which is also the longest message each
  * way; those that a listener accepts have its room. Nothing where a host has no such option.
  */

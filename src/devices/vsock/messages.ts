@@ -50,7 +50,7 @@ export class Messages {
   readonly #rx: GuestRx;
   readonly #backlog: Backlog;
   readonly #inboxes = new Map<number, Inbox>();
-  readonly #marks: MessageMarks = { truncated: false, endsRecord: false };
+  readonly #marks: MessageMarks = { truncated: false, endsRecord: false, ended: false };
   #scratch: { readonly memory: Mapping; readonly bytes: NativeBytes } | null = null;
 
   constructor(table: Connections, rx: GuestRx, backlog: Backlog) {
@@ -126,8 +126,9 @@ export class Messages {
     const { memory, bytes } = (this.#scratch ??= newScratch());
     const received = receiveMessage(fd, memory.address, MESSAGE_BYTES_MAX, this.#marks);
     if (received === EAGAIN) return READ.nothing;
-    if (received === 0) return READ.ended;
     if (received < 0) return received;
+    // AF_VSOCK of Linux sends no packet for an empty message, and no guest waits for one.
+    if (received === 0) return this.#marks.ended ? READ.ended : READ.nothing;
     const marked = this.#table.has(slot, FLAG.sibling);
     const got = marked ? received - MARK_BYTES : received;
     // The guest could never take the last part, for which it needs the first ones to be gone.

@@ -4,8 +4,9 @@
  *
  * @module
  */
-import { setSendBuffer } from '../../sys/index.ts';
+import { setSendBuffer, tellEmptyMessages } from '../../sys/index.ts';
 import type { SocketType } from '../../sys/index.ts';
+import { FLAG } from './connections.ts';
 import type { Flows } from './flows.ts';
 import { VIRTIO_VSOCK_TYPE } from './layout.ts';
 import { MESSAGE_BYTES_MAX } from './messages.ts';
@@ -33,8 +34,14 @@ export function typeOf(type: number): SocketType {
   return type === VIRTIO_VSOCK_TYPE.SEQPACKET ? 'seqpacket' : 'stream';
 }
 
-/** A message of the guest may be as long as its room, and has to go to the host at once. */
+/**
+ * Prepares a connected socket for messages: one of the guest may be as long as its room, and has to
+ * go to the host at once; and an empty one of the host is not its end.
+ */
 export function makeRoom({ table, bufAlloc }: Flows, slot: number): void {
   if (table.type[slot] !== VIRTIO_VSOCK_TYPE.SEQPACKET) return;
   setSendBuffer(table.fd[slot] as number, 2 * bufAlloc);
+  if (!table.has(slot, FLAG.sibling | FLAG.hostVsock)) {
+    tellEmptyMessages(table.fd[slot] as number);
+  }
 }
