@@ -1,20 +1,22 @@
 /**
  * The benchmarks' command line: `npm run bench -- blk [options]`, and the same with `fs`,
- * `fs-walk`, `vsock`, `console` and `rng`; `sandbox` compares our own servers with themselves.
+ * `fs-walk`, `fs-memory`, `vsock`, `console` and `rng`; `sandbox` compares our own servers with
+ * themselves.
  *
  * @module
  */
 import { VhostUserError, errorMessage } from '../src/util/index.ts';
 
-const HELP = `usage: npm run bench -- blk|fs|fs-walk|vsock|console|rng|sandbox [options]
+const HELP = `usage: npm run bench -- blk|fs|fs-walk|fs-memory|vsock|console|rng|sandbox [options]
 
-  blk      our disk beside qemu-storage-daemon
-  fs       our shared folder beside virtiofsd
-  fs-walk  memory of both while a guest walks a million files
-  vsock    our vsock device beside vhost-device-vsock
-  console  our console, beside vhost-device-console where that is there and works
-  rng      our source of random bytes, beside vhost-device-rng where that is there
-  sandbox  our own servers with their sandbox and without
+  blk        our disk beside qemu-storage-daemon
+  fs         our shared folder beside virtiofsd
+  fs-walk    memory of both while a guest walks a million files
+  fs-memory  the same without a guest, with and without limits, and after FORGET of all
+  vsock      our vsock device beside vhost-device-vsock
+  console    our console, beside vhost-device-console where that is there and works
+  rng        our source of random bytes, beside vhost-device-rng where that is there
+  sandbox    our own servers with their sandbox and without
 
 Each has options of its own: npm run bench -- fs --help
 `;
@@ -25,6 +27,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (name === 'blk') return (await import('./blk-main.ts')).blkMain(rest);
   if (name === 'fs') return (await import('./fs/main.ts')).fsMain(rest);
   if (name === 'fs-walk') return (await import('./fs/walk.ts')).fsWalkMain(rest);
+  if (name === 'fs-memory') return (await import('./fs/memory.ts')).fsMemoryMain(rest);
   if (name === 'vsock') return (await import('./vsock/main.ts')).vsockMain(rest);
   if (name === 'console') return (await import('./console/main.ts')).consoleMain(rest);
   if (name === 'rng') return (await import('./rng/main.ts')).rngMain(rest);

@@ -5,16 +5,19 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { parseIdle } from './others.ts';
 import {
   cpuBetweenNs,
   hasListener,
   parseChildren,
+  parsePeak,
   parseSchedstat,
   parseStat,
   parseStatus,
   sampleTree,
+  treeFootprint,
   treePids,
   trySampleCpu,
 } from './proc.ts';
@@ -78,6 +81,21 @@ describe('memory', () => {
     const lines = ['Name:\tnode', 'VmRSS:\t   60 kB', 'RssAnon:\t   20 kB', 'RssFile:\t   30 kB'];
     const text = [...lines, 'RssShmem:\t   10 kB', ''].join('\n');
     assert.equal(parseStatus(text), 50 * 1024);
+  });
+
+  it('was at most what was resident, without what is shared', () => {
+    const text = 'VmHWM:\t   90 kB\nVmRSS:\t   60 kB\nRssShmem:\t   10 kB\n';
+    assert.equal(parsePeak(text), 80 * 1024);
+  });
+
+  it('of this process is there, with as many descriptors as it has', () => {
+    const before = treeFootprint(process.pid);
+    const fds = Array.from({ length: 20 }, () => openSync('/dev/null', 'r'));
+    const after = treeFootprint(process.pid);
+    for (const fd of fds) closeSync(fd);
+    assert.equal(after.descriptors - before.descriptors, 20);
+    assert.ok(before.bytes > 2 ** 20 && before.peakBytes >= before.bytes);
+    assert.equal(treeFootprint(2 ** 30).bytes, 0);
   });
 });
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { VhostUserError } from '../src/util/index.ts';
 
 const NS_PER_TICK = 10_000_000; // USER_HZ is 100 on every architecture that Node runs on
@@ -140,9 +140,48 @@ export function treeResidentBytes(pid: number): number {
 
 /** See {@link ownResidentBytes}: out of a `status` file. */
 export function parseStatus(text: string): number {
-  const kib = (name: string): number =>
-    Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]);
-  return (kib('RssAnon') + kib('RssFile')) * 1024;
+  return (statusKib(text, 'RssAnon') + statusKib(text, 'RssFile')) * 1024;
+}
+
+/** The most of it that there ever was, as well as it can be told: shared memory comes and stays. */
+export function parsePeak(text: string): number {
+  return (statusKib(text, 'VmHWM') - statusKib(text, 'RssShmem')) * 1024;
+}
+
+function statusKib(text: string, name: string): number {
+  return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]);
+}
+
+/** What a server takes of its host: the largest of each among a process and its descendants. */
+export interface Footprint {
+  /** Resident memory without the guest's. */
+  readonly bytes: number;
+  /** The most of it since the process began. */
+  readonly peakBytes: number;
+  /** Open file descriptors. */
+  readonly descriptors: number;
+}
+
+/** Looks at a process and its descendants; zeroes of those that have ended. */
+export function treeFootprint(pid: number): Footprint {
+  let [bytes, peakBytes, descriptors] = [0, 0, 0];
+  for (const each of treePids(pid)) {
+    try {
+      const text = readFileSync(`/proc/${each}/status`, 'utf8');
+      bytes = Math.max(bytes, parseStatus(text));
+      peakBytes = Math.max(peakBytes, parsePeak(text));
+      descriptors = Math.max(descriptors, descriptorCount(each));
+    } catch {
+      // It has ended.
+    }
+  }
+  return { bytes, peakBytes, descriptors };
+}
+
+/** The folder's size is their number from Linux 6.2 on; before that they have to be counted. */
+function descriptorCount(pid: number): number {
+  const path = `/proc/${pid}/fd`;
+  return statSync(path).size || readdirSync(path).length;
 }
 
 /** Whether somebody listens on a Unix socket, seen without connecting to it. */

@@ -16,6 +16,7 @@ import type { HostFacts } from './host.ts';
 import { buildQemu, installQemu, ownGuestArch } from './install.ts';
 import { procFinding, uringRefusal } from './kernel.ts';
 import { fdFinding, mountShm, shmRoom } from './limits.ts';
+import { VhostUserError } from '../util/index.ts';
 import { nativeFault, nodeFinding } from './program.ts';
 import { judgeSandbox, otherSandbox } from './sandbox.ts';
 
@@ -242,6 +243,11 @@ test('errors of native modules are told apart by what the loaders say', () => {
   assert.match(said('invalid ELF header\nat somewhere'), /not load: invalid ELF header -> /);
   const few = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' });
   assert.equal(nativeFault(few, 'koffi', true, true, HOST).status, 'unknown');
+  const blind = new VhostUserError('ERR_VHU_HOST', 'Deno 2.9.6 cannot serve devices');
+  const refused = nativeFault(blind, 'koffi', true, true, HOST);
+  assert.equal(refused.status, 'missing');
+  assert.match(refused.detail, /Deno 2\.9\.6 cannot/);
+  assert.match(refused.remedy.text, /^Use Node/);
   const netbsd = nativeFault(
     new Error('Cannot find it'),
     'koffi',

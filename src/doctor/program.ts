@@ -71,7 +71,14 @@ export function nodeFinding(host: HostFacts, now: Date): Finding {
     const detail = `${host.node}; it works, and has had no security updates since ${end}`;
     return { ...common, status: 'works', detail, remedy: newNode(host) };
   }
-  return { ...common, status: 'works', detail: host.node, remedy: null };
+  return { ...common, status: 'works', detail: nodeDetail(host.node), remedy: null };
+}
+
+/** Bun and Deno say which Node they are like. */
+function nodeDetail(node: string): string {
+  const { bun, deno } = process.versions;
+  if (bun !== undefined) return `Bun ${bun}, which says that it is like ${node}`;
+  return deno === undefined ? node : `Deno ${deno}, which says that it is like ${node}`;
 }
 
 function newNode(host: HostFacts): Remedy {
@@ -128,6 +135,9 @@ export function nativeFault(
   if (['EMFILE', 'ENFILE'].includes(errorCode(error) ?? '')) {
     const todo = remedy('Let this program have more files open', 'ulimit -n 1024');
     return { status: 'unknown', detail: `could not be looked at: ${said}`, remedy: todo };
+  }
+  if (errorCode(error) === 'ERR_VHU_HOST') {
+    return missing(said, remedy(`Use Node ${RECOMMENDED} or later`));
   }
   if (!isInstalled) {
     return missing('it is not installed', remedy('Install this package anew', 'npm install'));

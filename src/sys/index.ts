@@ -6,6 +6,7 @@
  *
  * @module
  */
+import './runtime.ts'; // first: on a runtime that cannot carry us nothing else is of use
 export { activatedFds, launchdFds } from './activation.ts';
 export type { ActivatedFd } from './activation.ts';
 export { BriskWriter, threadSleeps } from './brisk-write.ts';
@@ -58,6 +59,7 @@ export {
   zeroRange,
 } from './file.ts';
 export type { FileInfo, OpenOptions } from './file.ts';
+export { collectGarbage } from './garbage.ts';
 export { host } from './host.ts';
 export type { HostInfo } from './host.ts';
 export {

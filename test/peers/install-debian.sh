@@ -9,6 +9,7 @@
 #     fio, and from their crates fsx and pjdfstest
 #   - QEMU 10 for aarch64 and s390x, 11 for aarch64 and riscv64, and kernels of Debian 13 with a busybox for them
 #   - for the tests of `vhost-user doctor`: this suite's own QEMU 7.2, unpacked, and Node 22, 24 and 26 from npm
+#   - for tests of the published program: Bun and Deno from npm
 # Quick when everything is there. Usage: install-debian.sh CACHE_FOLDER
 #        install-debian.sh --remove CACHE_FOLDER
 #        install-debian.sh --pip CACHE_FOLDER    (pip alone, by which the proofs get their compiler)
@@ -294,6 +295,28 @@ other_nodes() {
   done
 }
 
+# Optional as well: Bun (a build for older processors, too) and Deno, in the versions that the documentation names.
+other_runtimes() {
+  other_runtime bun @oven/bun-linux-x64-baseline@1.4.5 bin/bun
+  other_runtime deno @deno/linux-x64-glibc@2.9.6 deno
+}
+
+# Usage: other_runtime NAME PACKAGE FILE
+other_runtime() {
+  local work
+  [ -x "$cache/node/$1" ] && return
+  say "$2"
+  mkdir -p "$cache/node"
+  work=$(mktemp -d "$cache/node/work.XXXXXX")
+  if (cd "$work" && npm pack --silent "$2" >>"$cache/setup.log" 2>&1 && tar -xzf ./*.tgz "package/$3"); then
+    chmod 755 "$work/package/$3"
+    mv "$work/package/$3" "$cache/node/$1"
+  else
+    say "$2 could not be had: see $cache/setup.log"
+  fi
+  rm -rf "$work"
+}
+
 mount_newer_suite() {
   local root=$cache/forky point
   for point in dev proc sys tmp dev/shm; do
@@ -345,5 +368,6 @@ foreign_guests
 libvirt_schema
 older_qemu
 other_nodes
+other_runtimes
 recipe_ruby
 say "ready in $cache"

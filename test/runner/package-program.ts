@@ -5,8 +5,9 @@
  *
  * @module
  */
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { peerCache } from '../peers/setup.ts';
 import { checkCommand, runCommand } from './command.ts';
 import type { CommandOptions } from './command.ts';
 import type { Check } from './outcome.ts';
@@ -21,11 +22,12 @@ import { once } from 'node:events';
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { BlkClient, ConsoleClient, FsClient, RngClient, VsockClient } from 'vhost-user/frontend';
-const folder = process.argv[2];
+const [folder, ...runtime] = process.argv.slice(2);
 const place = (name) => folder + '/' + name;
 async function serve(words, use, sockets = []) {
   const own = sockets.length > 0 ? [] : ['--socket-path', place('s')];
-  const child = spawn('node_modules/.bin/vhost-user', [...words, ...own], {
+  const [file, ...before] = [...runtime, 'node_modules/.bin/vhost-user'];
+  const child = spawn(file, [...before, ...words, ...own], {
     stdio: ['ignore', 'inherit', 'pipe'],
   });
   let log = '';
@@ -38,6 +40,7 @@ async function serve(words, use, sockets = []) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   assert.doesNotMatch(log, /sandbox: none|; not Landlock of/);
+  if (!/bun$/.test(runtime[0])) assert.doesNotMatch(log, /known for Node only/);
   await use(...(sockets.length > 0 ? sockets : [place('s')]));
   child.kill('SIGTERM');
   assert.deepEqual(await ended, [0, null], log);
@@ -141,6 +144,7 @@ export async function checkProgram(
     const command = [process.execPath, 'program.js', folder];
     report(await checkCommand(`the installed program: ${name}`, command, options));
   }
+  await checkRuntimes(app, folder, options, report);
   for (const [words, answer] of ANSWERS) {
     const name = `the installed program answers: ${words}`;
     const command = ['node_modules/.bin/vhost-user', ...words.split(' ')];
@@ -148,4 +152,49 @@ export async function checkProgram(
     if (answer.test(output)) report({ name, status: 'passed' });
     else report({ name, status: 'failed', detail: `${end}\n${output}` });
   }
+}
+
+/** Other runtimes, in the cache of the peers; the front-ends go on running on this one. */
+const RUNTIMES: readonly string[] = ['22', '24', '26', 'bun'];
+
+/** Every device by the program on other versions of Node and on Bun; and how Deno is refused. */
+async function checkRuntimes(
+  app: string,
+  folder: string,
+  options: CommandOptions,
+  report: (check: Check) => void,
+): Promise<void> {
+  const path = (name: string): string => join(peerCache(), 'node', name);
+  const skipped = (name: string, runtime: string): Check => {
+    const detail = `${path(runtime)} is missing: the set-up step fetches it from npm`;
+    return { name, status: 'skipped', detail };
+  };
+  for (const runtime of RUNTIMES) {
+    for (const [device, text] of Object.entries(DEVICES)) {
+      const name = `the installed program on ${runtime === 'bun' ? 'Bun' : `Node ${runtime}`}`;
+      if (!existsSync(path(runtime))) {
+        report(skipped(name, runtime));
+        break;
+      }
+      writeFileSync(join(app, 'program.js'), SERVING + text);
+      const command = [process.execPath, 'program.js', folder, path(runtime)];
+      report(await checkCommand(`${name}: ${device}`, command, options));
+    }
+  }
+  const name = 'the installed program on Deno, which is refused';
+  if (!existsSync(path('deno'))) report(skipped(name, 'deno'));
+  else report(await checkRefusal(name, [path('deno'), 'run', '-A'], options));
+}
+
+async function checkRefusal(
+  name: string,
+  runtime: readonly string[],
+  options: CommandOptions,
+): Promise<Check> {
+  const command = [...runtime, 'node_modules/.bin/vhost-user', 'rng', '--socket-path', 'refused'];
+  const { code, output, end } = await runCommand(command, options);
+  const isRefused = code !== 0 && /Deno \S+ cannot serve devices.*use Node or Bun/.test(output);
+  return isRefused
+    ? { name, status: 'passed' }
+    : { name, status: 'failed', detail: `${end}\n${output}` };
 }

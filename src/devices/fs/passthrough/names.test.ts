@@ -40,3 +40,28 @@ test('room that was given back is used again', () => {
   store.clear();
   assert.equal(store.totalBytes, 0);
 });
+
+test('room of each size that was given back is given out once, whatever was kept in it', () => {
+  const store = new NameStore();
+  const kept = new Map<number, Uint8Array>();
+  const keep = (length: number, fill: number): void => {
+    const name = new Uint8Array(length).fill(fill);
+    const ref = store.add(name, 0, length);
+    assert.ok(!kept.has(ref), 'nobody else has that room');
+    kept.set(ref, name);
+  };
+  const lengths = [3, 15, 20, 31, 50, 100, 255];
+  for (let i = 0; i < 2000; i++) keep(lengths[i % lengths.length] as number, 1 + (i % 255));
+  const { totalBytes } = store;
+  for (let round = 0; round < 20; round++) {
+    const gone = [...kept].filter((_, i) => (i * 7 + round) % 3 === 0);
+    for (const [ref, name] of gone) {
+      store.release(ref, name.length);
+      kept.delete(ref);
+    }
+    for (const [, name] of gone.reverse()) keep(name.length, 255 - round);
+    for (const [ref, name] of kept) assert.ok(store.equals(ref, name, 0, name.length));
+  }
+  assert.equal(store.totalBytes, totalBytes);
+  store.clear();
+});

@@ -20,8 +20,8 @@ export const NO_NAME = -1;
 /** See the module. Owns its memory. */
 export class NameStore {
   readonly #slabs: NativeBlock[] = [];
-  /** By size: references that were given back. */
-  readonly #free: number[][] = Array.from({ length: SIZE_SHIFT_MAX + 1 }, () => []);
+  /** By size: the reference that was given back last; each holds the one before in its room. */
+  readonly #free: Int32Array = new Int32Array(SIZE_SHIFT_MAX + 1).fill(NO_NAME);
   #next = 0; // room in the last slab that was never given out
   #left = 0;
 
@@ -33,7 +33,7 @@ export class NameStore {
   /** Keeps `length` bytes of `bytes`, which are 1 to 255; {@link NO_NAME} when there is no room. */
   add(bytes: Uint8Array, offset: number, length: number): number {
     const shift = sizeShift(length);
-    const ref = this.#free[shift]?.pop() ?? this.#fresh(1 << shift);
+    const ref = this.#room(shift);
     if (ref === NO_NAME) return ref;
     const into = this.#slab(ref).bytes;
     const at = ref & (SLAB_BYTES - 1);
@@ -44,7 +44,9 @@ export class NameStore {
 
   /** Takes a name of `length` bytes back. */
   release(ref: number, length: number): void {
-    this.#free[sizeShift(length)]?.push(ref);
+    const shift = sizeShift(length);
+    this.#slab(ref).view.setInt32(ref & (SLAB_BYTES - 1), this.#free[shift] as number, true);
+    this.#free[shift] = ref;
   }
 
   /** The address of the name's first byte, for a system call. */
@@ -64,13 +66,21 @@ export class NameStore {
   clear(): void {
     for (const slab of this.#slabs) slab.free();
     this.#slabs.length = 0;
-    for (const list of this.#free) list.length = 0;
+    this.#free.fill(NO_NAME);
     this.#next = 0;
     this.#left = 0;
   }
 
   #slab(ref: number): NativeBlock {
     return this.#slabs[ref >> SLAB_SHIFT] as NativeBlock;
+  }
+
+  /** Room that was given back, or that was never given out. */
+  #room(shift: number): number {
+    const ref = this.#free[shift] as number;
+    if (ref === NO_NAME) return this.#fresh(1 << shift);
+    this.#free[shift] = this.#slab(ref).view.getInt32(ref & (SLAB_BYTES - 1), true);
+    return ref;
   }
 
   #fresh(bytes: number): number {

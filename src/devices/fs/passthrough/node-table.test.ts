@@ -5,8 +5,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { S_IF } from '../../../fuse/index.ts';
-import { StatBlock } from '../../../sys/index.ts';
+import { StatBlock, collectGarbage } from '../../../sys/index.ts';
 import { NO_SLOT, NodeTable, ROOT_SLOT } from './node-table.ts';
 
 const FILE = S_IF.REG | 0o644;
@@ -201,6 +202,24 @@ test('a table of many gives its memory back when all have left, and old numbers 
   assert.equal(table.slotOf(1), ROOT_SLOT);
   assert.equal(table.find(statOf(1, FOLDER)), ROOT_SLOT);
   assert.equal(table.lookups[ROOT_SLOT], 1);
+});
+
+test('memory of a table of many is free again when all have left, without more requests', async () => {
+  collectGarbage(); // of the tests above
+  await sleep(100);
+  const before = process.memoryUsage().arrayBuffers;
+  const { table } = newTable();
+  const slots = Array.from({ length: 300_000 }, (_, i) =>
+    addAt(table, 2 + i, FILE, ROOT_SLOT, `file ${String(i)}`),
+  );
+  const grown = process.memoryUsage().arrayBuffers - before;
+  assert.ok(grown > 20 * 2 ** 20, `${String(grown)} bytes of arrays`);
+  for (const slot of slots) table.forget(slot, 1);
+  assert.equal(table.count, 1);
+  // V8 frees what it has collected in a thread of its own.
+  const kept = (): number => process.memoryUsage().arrayBuffers - before;
+  for (let tries = 0; tries < 200 && kept() > grown / 10; tries++) await sleep(10);
+  assert.ok(kept() <= grown / 10, `${String(kept())} bytes of ${String(grown)} are kept`);
 });
 
 test('a table of few is kept as it is', () => {
