@@ -148,8 +148,9 @@ export function parsePeak(text: string): number {
   return (statusKib(text, 'VmHWM') - statusKib(text, 'RssShmem')) * 1024;
 }
 
+/** None of a process that has ended and was not waited for: it has no such lines. */
 function statusKib(text: string, name: string): number {
-  return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]);
+  return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0);
 }
 
 /** What a server takes of its host: the largest of each among a process and its descendants. */

@@ -196,7 +196,7 @@ async function walk(server: Server, how: MemoryPlan, group: MemoryGroup | null):
       failure = walkFolder(bench, `tree/d${filesKnown / FILES_PER_FOLDER}`, here);
       if (failure === null) filesKnown += here;
       else failure += `\n${server.logTail}`;
-      known = treeFootprint(server.pid);
+      if (failure === null) known = treeFootprint(server.pid);
       descriptorsMax = Math.max(descriptorsMax, known.descriptors);
     }
     const seconds = (performance.now() - startMs) / 1000;
