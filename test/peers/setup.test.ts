@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'node:test';
 import { findPeers, missingPeers } from './setup.ts';
+import { ensureZig } from './zig.ts';
 
 const LOOK_MS_MAX = 5_000; // some 0.2 s on an idle machine
 const GUEST_TEST = fileURLToPath(new URL('./libblkio.test.js', import.meta.url));
@@ -45,4 +46,22 @@ test('a test without its peers is one skipped test that says why', (context) => 
   assert.match(stdout, /^# tests 1$/m);
   assert.match(stdout, /^# skipped 1$/m);
   assert.match(stdout, /# SKIP missing: .*guest kernel.*install-debian\.sh/);
+});
+
+test('without pip or without leave to fetch the compiler of the proofs, it is said why', async () => {
+  const before = { ...process.env };
+  const cache = mkdtempSync(join(tmpdir(), 'vhu-no-zig-'));
+  try {
+    process.env.VHOST_USER_TEST_CACHE = cache;
+    delete process.env.VHOST_USER_TEST_INSTALL;
+    const means = { pips: [['/nowhere/python3', '-m', 'pip']], apt: false };
+    const none = await ensureZig(undefined, means);
+    assert.match(none.missing ?? '', /^missing: the compiler zig \S+; .*python3-pip\)$/);
+    process.env.VHOST_USER_TEST_INSTALL = '0';
+    const { missing } = await ensureZig(undefined, means);
+    assert.match(missing ?? '', /^missing: the compiler zig \S+; .*VHOST_USER_TEST_INSTALL=0/);
+  } finally {
+    process.env = before;
+    rmSync(cache, { recursive: true, force: true });
+  }
 });

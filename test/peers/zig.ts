@@ -23,6 +23,9 @@ const PIPS: readonly (readonly string[])[] = [
   ['/usr/bin/python3', '-m', 'pip'],
 ];
 
+const NO_PIP =
+  'neither python3 nor pip3 answers: install pip of Python 3 first, as the package python3-pip';
+
 /** The compiler, or why there is none. */
 export interface ZigSearch {
   /** The path of the program. */
@@ -48,17 +51,28 @@ export function findZig(): ZigSearch {
   return { missing: `missing: the compiler zig ${ZIG_VERSION}; get it by ${how}` };
 }
 
-/** A pip that answers; undefined when there is none and none may be installed. */
-async function findPip(progress: (line: string) => void): Promise<readonly string[] | undefined> {
-  const found = await firstThatAnswers();
-  if (found !== undefined || !mayInstall()) return found;
-  progress('setup: pip by apt');
-  await runCommand(['bash', INSTALLER, '--pip', peerCache()], { limitMs: INSTALL_LIMIT_MS });
-  return firstThatAnswers();
+/** By what the compiler may be fetched. */
+export interface ZigMeans {
+  /** How pip is called, one after the other. */
+  readonly pips: readonly (readonly string[])[];
+  /** Whether pip may be installed by apt. */
+  readonly apt: boolean;
 }
 
-async function firstThatAnswers(): Promise<readonly string[] | undefined> {
-  for (const pip of PIPS) {
+/** A pip that answers; undefined when there is none and none may be installed. */
+async function findPip(
+  { pips, apt }: ZigMeans,
+  progress: (line: string) => void,
+): Promise<readonly string[] | undefined> {
+  const found = await firstThatAnswers(pips);
+  if (found !== undefined || !apt) return found;
+  progress('setup: pip by apt');
+  await runCommand(['bash', INSTALLER, '--pip', peerCache()], { limitMs: INSTALL_LIMIT_MS });
+  return firstThatAnswers(pips);
+}
+
+async function firstThatAnswers(pips: ZigMeans['pips']): Promise<readonly string[] | undefined> {
+  for (const pip of pips) {
     const { code } = await runCommand([...pip, '--version'], { limitMs: LOOK_LIMIT_MS });
     if (code === 0) return pip;
   }
@@ -68,11 +82,15 @@ async function firstThatAnswers(): Promise<readonly string[] | undefined> {
 /** The compiler, after installing it by pip unless VHOST_USER_TEST_INSTALL=0. */
 export async function ensureZig(
   progress: (line: string) => void = (line) => void process.stderr.write(`${line}\n`),
+  means: ZigMeans = { pips: PIPS, apt: mayInstall() },
 ): Promise<ZigSearch> {
   const before = findZig();
-  if (before.zig !== undefined || process.env.VHOST_USER_TEST_INSTALL === '0') return before;
-  const pip = await findPip(progress);
-  if (pip === undefined) return { missing: `${before.missing ?? ''} (there is no pip)` };
+  if (before.zig !== undefined) return before;
+  if (process.env.VHOST_USER_TEST_INSTALL === '0') {
+    return { missing: `${before.missing ?? ''} (VHOST_USER_TEST_INSTALL=0 forbids to fetch it)` };
+  }
+  const pip = await findPip(means, progress);
+  if (pip === undefined) return { missing: `${before.missing ?? ''} (${NO_PIP})` };
   progress(`setup: the compiler zig ${ZIG_VERSION} by pip`);
   mkdirSync(peerCache(), { recursive: true });
   const work = mkdtempSync(join(peerCache(), 'zig.'));

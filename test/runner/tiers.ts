@@ -5,6 +5,7 @@
  */
 import type { PeerSearch } from '../peers/setup.ts';
 import { ensurePeers, missingPeers } from '../peers/setup.ts';
+import { ensureZig } from '../peers/zig.ts';
 import { filesIn } from '../support/repository.ts';
 import { checkCommand } from './command.ts';
 import { COUNTED, checkCoverage, resetCoverage } from './coverage.ts';
@@ -67,7 +68,7 @@ export function tiersOf(options: RunOptions): Tier[] {
   const peers = peerFinder(options.say);
   const isWhole = options.filter === '';
   return [
-    setUpTier(peers),
+    setUpTier(peers, options.say),
     { name: 'static', about: 'types, lint, format, house style', run: checkStatics },
     ...sourceTiers(files),
     {
@@ -90,15 +91,19 @@ export function tiersOf(options: RunOptions): Tier[] {
   ];
 }
 
-function setUpTier(peers: () => Promise<PeerSearch>): Tier {
+function setUpTier(peers: () => Promise<PeerSearch>, say: RunOptions['say']): Tier {
   return {
     name: 'set-up',
-    about: 'finds QEMU, a guest kernel and libblkio, or installs them where that may be done',
+    about: 'finds QEMU, a guest kernel, libblkio and zig, or installs them where that may be done',
     run: async (report) => {
       const search = await peers();
       const name = 'peers of the guest tests';
       if (search.peers !== undefined) report({ name, status: 'passed' });
       else report({ name, status: 'skipped', detail: missingPeers(search) });
+      const compiler = 'compiler of the proofs: headers of other systems';
+      const { missing } = await ensureZig(say);
+      if (missing === undefined) report({ name: compiler, status: 'passed' });
+      else report({ name: compiler, status: 'skipped', detail: missing });
     },
   };
 }

@@ -29,7 +29,10 @@ export const TARGETS: readonly Target[] = [
   ...pair('linux-glibc', 'linux', 'glibc', '*-linux-gnu.2.36'),
   ...pair('linux-musl', 'linux', 'musl', '*-linux-musl'),
   ...pair('macos', 'darwin', 'own', '*-macos'),
-  ...pair('freebsd', 'freebsd', 'own', '*-freebsd'),
+  // The headers are those of 15 for all, with the version that was asked for in their conditions.
+  ...pair('freebsd-13', 'freebsd', 'own', '*-freebsd.13.2'),
+  ...pair('freebsd-14', 'freebsd', 'own', '*-freebsd.14.0'),
+  ...pair('freebsd-15', 'freebsd', 'own', '*-freebsd.15.0'),
   ...pair('openbsd', 'openbsd', 'own', '*-openbsd'),
   // The headers are those of 11 for both; the functions that the library has are not.
   ...pair('netbsd-10', 'netbsd', 'own', '*-netbsd.10.1'),
