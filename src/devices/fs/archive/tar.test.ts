@@ -422,3 +422,22 @@ test('what the tar of this machine packs is shown as it was', async () => {
     });
   }
 });
+
+test('the event loop goes on while many entries are read', async () => {
+  const path = join(folder, 'many.tar');
+  const entries = Array.from({ length: 20_000 }, (_, i) => entry({ name: `f${String(i)}` }));
+  writeFileSync(path, Buffer.concat([...entries, END]));
+  let [turns, isOpen] = [0, false];
+  const turn = (): void => {
+    turns++;
+    if (!isOpen) setImmediate(turn);
+  };
+  setImmediate(turn);
+  const startMs = performance.now();
+  const files = await openArchive(path);
+  isOpen = true;
+  const turnMs = (performance.now() - startMs) / turns;
+  treeOperations(files).close();
+  assert.ok(turns >= 3, `${String(turns)} turns`);
+  assert.ok(turnMs < 100, `a turn took ${String(turnMs)} ms in the mean`); // on a busy machine
+});
