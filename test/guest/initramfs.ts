@@ -22,6 +22,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Peers } from '../peers/setup.ts';
+import { INIT_RUNS } from './autopsy.ts';
 
 const MODULES = [
   ...['virtio_pci', 'virtio_blk', 'virtiofs', 'virtio_net', 'virtio_rng', 'virtio_console'],
@@ -49,6 +50,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
+echo ${INIT_RUNS}
 ln -sf /proc/mounts /etc/mtab
 ln -sf /proc/self/fd /dev/fd
 for module in $(cat /modules/order); do insmod /modules/$module || echo "insmod $module: $?"; done

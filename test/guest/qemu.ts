@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { startProgram } from '../peers/process.ts';
 import type { ForeignGuest } from '../peers/foreign.ts';
 import type { Peers, Qemu } from '../peers/setup.ts';
+import { examineGuest } from './autopsy.ts';
 import { ROOT_SERIAL, writeInitramfs } from './initramfs.ts';
 
 const DEFAULTS = { memoryMb: 512, cpus: 2, queues: 2, timeoutMs: 150_000 } as const;
@@ -150,7 +151,13 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
     },
   });
   const timeoutMs = options.timeoutMs ?? DEFAULTS.timeoutMs;
-  const timer = setTimeout(() => void program.stop('SIGKILL'), timeoutMs);
+  let found = '';
+  const timer = setTimeout(() => {
+    void examineGuest(controlSocket(options), program.output).then((text) => {
+      found = `\n${text}`;
+      return program.stop('SIGKILL');
+    });
+  }, timeoutMs);
   const kill = (): void => void program.stop('SIGKILL');
   options.signal?.addEventListener('abort', kill);
   try {
@@ -161,10 +168,15 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
     await program.stop('SIGKILL');
   }
   const seconds = (performance.now() - started) / 1000;
-  const note = seconds * 1000 < timeoutMs ? '' : `\n(killed after ${timeoutMs / 1000} s)`;
+  const note = found === '' ? '' : `${found}\n(killed after ${timeoutMs / 1000} s)`;
   const text = values.get('status');
   const status = text === undefined ? undefined : Number(text);
   return { status, values, output: program.output + note, seconds };
+}
+
+/** Where QEMU is asked about its guest. */
+function controlSocket(options: GuestOptions): string {
+  return join(options.folder, 'qmp');
 }
 
 /** The result of a guest that has to succeed; throws with the end of its console otherwise. */
@@ -210,6 +222,7 @@ function machineOptions(options: GuestOptions): readonly string[] {
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...(options.reboots === true ? [] : ['-no-reboot']),
     ...['-serial', 'stdio', '-monitor', 'none'],
+    ...['-qmp', `unix:${controlSocket(options)},server=on,wait=off`],
   ];
 }
 
