@@ -137,6 +137,12 @@ export interface DataPlane {
    */
   full?(queue: Virtqueue): boolean;
   /**
+   * How many chains of this queue may wait before the runner calls `serve` for them and before the
+   * driver has to notify (default: 0), below the size of the ring: for what nobody waits for. The
+   * plane lowers it in time, by a timer.
+   */
+  patience?(queue: Virtqueue): number;
+  /**
    * End of a round: a place to hand over what `serve` has collected. Returns how much was done; the
    * runner begins another round, and does not sleep, until it is 0.
    */

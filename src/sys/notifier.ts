@@ -29,6 +29,8 @@ const drained = new NativeBlock(DRAIN_BYTES);
 
 /** The end that signals. Owns its fd. */
 export class Notifier {
+  /** The size of what is written to signal. */
+  static readonly VALUE_BYTES: number = VALUE_BYTES;
   #fd: number;
 
   constructor(fd: number) {
@@ -41,6 +43,11 @@ export class Notifier {
   /** The fd, borrowed; -1 once closed. */
   get fd(): number {
     return this.#fd;
+  }
+
+  /** What is written to signal, for somebody else who writes. */
+  get valueAddress(): number {
+    return value.address;
   }
 
   /** Signals; 0, or a negative errno. A full pipe or a saturated eventfd has been signalled: 0. */

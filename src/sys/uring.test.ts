@@ -20,6 +20,7 @@ import { after, describe, it } from 'node:test';
 import {
   ERRNO,
   READABLE,
+  Notifier,
   Uring,
   closeFd,
   createNotifier,
@@ -253,6 +254,33 @@ describe('io_uring', { skip }, () => {
     consumer.close();
   });
 
+  it('signals as the first part of a wait, and completes that only when it failed', (context) => {
+    const { notifier, consumer } = createNotifier();
+    const pipe = libc.pipe(memory.address) === 0;
+    assert.ok(pipe);
+    const [readFd, writeFd] = [view.getInt32(0, true), view.getInt32(4, true)];
+    const broken = new Notifier(writeFd);
+    closeFd(readFd);
+    withRing(8, (ring) => {
+      if (!ring.prepSignal(notifier, 31)) {
+        context.skip('this kernel completes everything (before Linux 5.17)');
+        return;
+      }
+      ring.prepPollAdd(consumer.fd, READABLE, 32);
+      ring.submitAndWait(1, 2e6);
+      assert.equal(ring.pending(), 1);
+      assert.equal(ring.userDataAt(0), 32);
+      ring.advance(1);
+      assert.equal(consumer.drain(), 1);
+      assert.equal(consumer.drain(), 0, 'signalled once');
+      ring.prepSignal(broken, 33);
+      assert.equal(only(ring), errno('EPIPE'));
+    });
+    broken.close();
+    notifier.close();
+    consumer.close();
+  });
+
   it('cancels what waits, and says when there is nothing to cancel', () => {
     const { notifier, consumer } = createNotifier();
     withRing(8, (ring) => {
@@ -394,6 +422,13 @@ describe('io_uring', { skip }, () => {
         opcodes[(i % 4) * 64] = opcode;
         assert.equal(only(ring), errno('EACCES'), `opcode ${String(opcode)}`);
       });
+      const flags = [1, 2, 4, 8, 16]; // FIXED_FILE, IO_DRAIN, IO_LINK, IO_HARDLINK, ASYNC
+      for (const flag of flags) {
+        const at = others.length + flags.indexOf(flag);
+        assert.ok(ring.prepNop(9));
+        opcodes[(at % 4) * 64 + 1] = flag;
+        assert.equal(only(ring), errno('EACCES'), `flag ${String(flag)}`);
+      }
       ring.prepNop(9);
       assert.equal(only(ring), 0);
       libc.munmap(entry, 4096);

@@ -12,6 +12,7 @@ import { fellBack } from './fallback.ts';
 import { closeFd } from './fd.ts';
 import * as libc from './libc.ts';
 import { NativeBlock } from './native.ts';
+import { Notifier } from './notifier.ts';
 
 /** uapi/linux/io_uring.h: `struct io_uring_params`. */
 const PARAMS = { sqEntries: 0, cqEntries: 4, flags: 8, features: 20, sq: 40, cq: 80, SIZE: 120 };
@@ -43,9 +44,12 @@ const IORING_FEAT_SINGLE_MMAP = 1 << 0;
 const IORING_FEAT_EXT_ARG = 1 << 8;
 /** Came together with multishot poll requests, which no bit tells of. */
 const IORING_FEAT_RSRC_TAGS = 1 << 10;
+/** Linux 5.17. */
+const IORING_FEAT_CQE_SKIP = 1 << 11;
 /** Linux 5.13. */
 const FEATURES_NEEDED = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_EXT_ARG | IORING_FEAT_RSRC_TAGS;
 
+const IOSQE_CQE_SKIP_SUCCESS = 1 << 6;
 const IORING_OFF_SQ_RING = 0;
 const IORING_OFF_SQES = 0x10000000;
 const IORING_ENTER_GETEVENTS = 1;
@@ -73,7 +77,8 @@ const OPS: readonly number[] = Object.values(OP);
 const IORING_REGISTER_RESTRICTIONS = 11;
 const IORING_REGISTER_ENABLE_RINGS = 12;
 const IORING_RESTRICTION_SQE_OP = 1;
-/** `struct io_uring_restriction`. | opcode 2 | sqe_op 1 | reserved 13 | */
+const IORING_RESTRICTION_SQE_FLAGS_ALLOWED = 2;
+/** `struct io_uring_restriction`. | opcode 2 | sqe_op or sqe_flags 1 | reserved 13 | */
 const RESTRICTION = { opcode: 0, sqeOp: 2, SIZE: 16 } as const;
 
 const WORD = 0x1_0000_0000;
@@ -88,6 +93,7 @@ const ENTER_ATTEMPTS_MAX = 1000;
 export class Uring {
   readonly #fd: number;
   readonly #setup: number;
+  readonly #skipsSuccess: boolean;
   readonly #enter: number;
   readonly #sqHead: Uint32Array;
   readonly #sqTail: Uint32Array;
@@ -148,6 +154,7 @@ export class Uring {
     this.#fd = fd;
     this.#setup = setup;
     this.#enter = enter;
+    this.#skipsSuccess = (params.getUint32(PARAMS.features, true) & IORING_FEAT_CQE_SKIP) !== 0;
     this.#sqEntries = params.getUint32(PARAMS.sqEntries, true);
     const cqEntries = params.getUint32(PARAMS.cqEntries, true);
     const sq = (field: number): number => params.getUint32(PARAMS.sq + field, true);
@@ -230,6 +237,17 @@ export class Uring {
   /** Cancels the request with that `userData`, which then completes with -ECANCELED. */
   prepCancel(targetUserData: number, userData: number): boolean {
     return this.#prepare(OP.ASYNC_CANCEL, -1, 0, targetUserData, 0, 0, userData);
+  }
+
+  /**
+   * Signals a notifier, when it is handed over: the kernel writes at once. It completes only if
+   * that fails. False where the kernel cannot keep quiet (before Linux 5.17), too.
+   */
+  prepSignal(notifier: Notifier, userData: number): boolean {
+    if (!this.#skipsSuccess) return false;
+    const { fd, valueAddress } = notifier;
+    const op = OP.WRITE | (IOSQE_CQE_SKIP_SUCCESS << 8); // the flags are the second byte
+    return this.#prepare(op, fd, 0, valueAddress, Notifier.VALUE_BYTES, 0, userData);
   }
 
   /** Completes at once and does nothing. */
@@ -377,15 +395,19 @@ export class Uring {
  */
 function restrict(fd: number, { SYS_io_uring_register: register }: UringAbi): boolean {
   assert(libc.syscall6 !== null, 'a ring is open only where syscall() is');
-  const list = new NativeBlock(OPS.length * RESTRICTION.SIZE);
+  const count = OPS.length + 1;
+  const list = new NativeBlock(count * RESTRICTION.SIZE);
   OPS.forEach((op, i) => {
     const at = i * RESTRICTION.SIZE;
     list.view.setUint16(at + RESTRICTION.opcode, IORING_RESTRICTION_SQE_OP, true);
     list.view.setUint8(at + RESTRICTION.sqeOp, op);
   });
+  const last = OPS.length * RESTRICTION.SIZE;
+  list.view.setUint16(last + RESTRICTION.opcode, IORING_RESTRICTION_SQE_FLAGS_ALLOWED, true);
+  list.view.setUint8(last + RESTRICTION.sqeOp, IOSQE_CQE_SKIP_SUCCESS);
   const { address } = list;
   const done =
-    libc.syscall6(register, fd, IORING_REGISTER_RESTRICTIONS, address, OPS.length, 0, 0) >= 0 &&
+    libc.syscall6(register, fd, IORING_REGISTER_RESTRICTIONS, address, count, 0, 0) >= 0 &&
     libc.syscall6(register, fd, IORING_REGISTER_ENABLE_RINGS, 0, 0, 0, 0) >= 0;
   list.free();
   return done;

@@ -337,6 +337,24 @@ describe('SplitVirtqueue: notifications', () => {
     });
   });
 
+  it('a driver with EVENT_IDX is asked to notify when more than so many wait', () => {
+    withRing({ size: 8, features: EVENT_IDX, startIndex: 65533 }, (driver, device, pair) => {
+      fillDescriptors(driver);
+      assert.equal(device.enableNotifications(4), false);
+      assert.equal(availEvent(pair), 1, 'the fifth from now, beyond the end of the counter');
+      driver.offer(0, 1, 2, 3);
+      assert.equal(device.hasAvailable(4), false);
+      assert.equal(device.hasAvailable(3), true);
+      assert.equal(device.enableNotifications(4), false);
+      driver.offer(4);
+      assert.equal(device.hasAvailable(4), true);
+      assert.equal(device.enableNotifications(4), true);
+      assert.equal(device.pop()?.head, 0);
+      assert.equal(device.enableNotifications(4), false);
+      assert.equal(availEvent(pair), 2);
+    });
+  });
+
   it('hasAvailable is one look at the index', () => {
     withRing({ size: 4 }, (driver, device) => {
       fillDescriptors(driver);

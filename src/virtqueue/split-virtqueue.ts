@@ -131,8 +131,9 @@ export class SplitVirtqueue implements Virtqueue {
     this.#usedElems = new Uint32Array(used, 0, 1 + 2 * size);
   }
 
-  hasAvailable(): boolean {
-    return Atomics.load(this.#avail, IDX) !== this.#availIndex && this.fault === null;
+  hasAvailable(beyond: number = 0): boolean {
+    const waiting = (Atomics.load(this.#avail, IDX) - this.#availIndex) & 0xffff;
+    return waiting > beyond && this.fault === null;
   }
 
   pop(): Chain | null {
@@ -210,13 +211,15 @@ export class SplitVirtqueue implements Virtqueue {
     if (!this.#eventIdx) Atomics.store(this.#used, FLAGS, VIRTQ_USED_F_NO_NOTIFY);
   }
 
-  enableNotifications(): boolean {
-    if (this.#eventIdx) Atomics.store(this.#used, RING + 4 * this.size, this.#availIndex);
+  enableNotifications(beyond: number = 0): boolean {
+    // The driver notifies when it makes the entry of this index available.
+    const event = (this.#availIndex + beyond) & 0xffff;
+    if (this.#eventIdx) Atomics.store(this.#used, RING + 4 * this.size, event);
     else Atomics.store(this.#used, FLAGS, 0);
     // Full fence between the store above and this load (both are sequentially consistent): either
     // the driver sees that we want to hear, or we see its entry. Pairs with the driver's store of
     // avail.idx followed by its load of avail_event or flags.
-    return this.hasAvailable();
+    return this.hasAvailable(beyond);
   }
 
   breakRing(fault: VirtqueueFault): void {

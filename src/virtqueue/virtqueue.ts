@@ -48,8 +48,10 @@ export interface Virtqueue {
   readonly fault: VirtqueueFault | null;
   /** Takes the next chain, or null when there is none (or the ring is broken). */
   pop(): Chain | null;
-  /** Whether `pop` would find something; one load, for a polling loop. */
-  hasAvailable(): boolean;
+  /**
+   * Whether `pop` would find something, more than `beyond` times (0); one load, for a polling loop.
+   */
+  hasAvailable(beyond?: number): boolean;
   /** Gives a chain back with the count of bytes written to it; shown to the driver by `publish`. */
   push(chain: Chain, writtenBytes: number): void;
   /**
@@ -66,8 +68,12 @@ export interface Virtqueue {
   publishQuietly(): boolean;
   /** Asks the driver not to notify; a hint that it may ignore. */
   disableNotifications(): void;
-  /** Asks the driver to notify; true when chains came in meanwhile: look again before sleeping. */
-  enableNotifications(): boolean;
+  /**
+   * Asks the driver to notify, when more than `beyond` chains wait (0: any; below the size of the
+   * ring); true when there are so many meanwhile: look again before sleeping. Without EVENT_IDX
+   * drivers cannot be asked to hold back, and notify of any.
+   */
+  enableNotifications(beyond?: number): boolean;
   /** Breaks the ring on the device's behalf, when its own processing of it failed. */
   breakRing(fault: VirtqueueFault): void;
   /**

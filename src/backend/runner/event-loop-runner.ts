@@ -185,6 +185,7 @@ export class EventLoopRunner implements QueueRunner {
       taken = rings.serve();
       submitted = plane.submit?.() ?? 0;
       rings.publish();
+      rings.notify();
       for (const resolve of this.#idle.splice(0)) resolve();
     } while (taken > 0 && submitted === 0 && hasMore(rings) && performance.now() < endMs);
     if (submitted > 0 || rings.enableNotifications()) this.#planTurn();
@@ -202,6 +203,7 @@ export class EventLoopRunner implements QueueRunner {
       });
     }
     this.#rings?.publish();
+    this.#rings?.notify();
   }
 
   /** The watch of a kick that is or becomes the ring's; one that cannot be watched is closed. */

@@ -48,6 +48,11 @@ export class PollWindow {
     return this.#windowUs;
   }
 
+  /** Whether polling rests: how long a sleep takes does not matter then. */
+  get isResting(): boolean {
+    return this.#restSleeps > 0;
+  }
+
   /** A poll has found something to do after `polledUs`. */
   caught(polledUs: number): void {
     this.#balanceUs += CAUGHT_US - Math.max(0, polledUs - WORTH_LESS_FROM_US) / 2;

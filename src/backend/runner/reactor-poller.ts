@@ -5,7 +5,7 @@
  */
 import { assert } from '../../util/index.ts';
 import { READABLE, createPoller } from '../../sys/index.ts';
-import type { NotifierConsumer, Poller } from '../../sys/index.ts';
+import type { Notifier, NotifierConsumer, Poller } from '../../sys/index.ts';
 import type { ReactorTimer, ReactorWatch } from '../device.ts';
 import { TimerList } from './reactor.ts';
 import type { WatchSlot, WorkerReactor } from './reactor.ts';
@@ -84,6 +84,10 @@ export class PollerReactor implements WorkerReactor {
 
   timerIsDue(nowUs: number): boolean {
     return this.#timers.isDue(nowUs);
+  }
+
+  signalByWait(notifier: Notifier): void {
+    notifier.signal();
   }
 
   wait(timeoutUs: number): void {

@@ -5,8 +5,8 @@
  */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { READABLE } from '../../sys/index.ts';
-import type { Uring } from '../../sys/index.ts';
+import { READABLE, createNotifier } from '../../sys/index.ts';
+import type { Notifier, Uring } from '../../sys/index.ts';
 import { UringReactor } from './reactor-uring.ts';
 
 const ECANCELED = 125;
@@ -24,6 +24,10 @@ class FullRing {
 
   prepCancel(userData: number): boolean {
     return this.#take(`cancel ${String(userData)}`);
+  }
+
+  prepSignal(notifier: Notifier): boolean {
+    return this.#take(`signal ${String(notifier.fd)}`);
   }
 
   submit(): number {
@@ -90,4 +94,18 @@ it('what finds no room in the submission queue is not slept on, and is asked for
   reactor.wait(-1);
   assert.deepEqual(heard, [READABLE]);
   assert.deepEqual(ring.prepared, ['poll 51 as 1']);
+});
+
+it('a signal that finds no room in the submission queue is made at once', () => {
+  const ring = new FullRing();
+  const reactor = new UringReactor(ring as unknown as Uring);
+  const { notifier, consumer } = createNotifier();
+  ring.room = 1;
+  reactor.signalByWait(notifier);
+  assert.deepEqual(ring.prepared, [`signal ${String(notifier.fd)}`]);
+  assert.equal(consumer.drain(), 0, 'left to the next wait');
+  reactor.signalByWait(notifier);
+  assert.equal(consumer.drain(), 1);
+  notifier.close();
+  consumer.close();
 });

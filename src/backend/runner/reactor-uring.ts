@@ -6,7 +6,7 @@
  */
 import { assert } from '../../util/index.ts';
 import { ERRNO, READABLE, fdKind } from '../../sys/index.ts';
-import type { NotifierConsumer, Uring } from '../../sys/index.ts';
+import type { Notifier, NotifierConsumer, Uring } from '../../sys/index.ts';
 import type { ReactorTimer, ReactorWatch } from '../device.ts';
 import { TimerList } from './reactor.ts';
 import type { WatchSlot, WorkerReactor } from './reactor.ts';
@@ -15,6 +15,7 @@ import type { WatchSlot, WorkerReactor } from './reactor.ts';
 const SLOTS_PER_RECEIVER = 2 ** 20;
 const RECEIVER_IGNORED = 1;
 const RECEIVERS_MAX = 4096;
+const IGNORED = RECEIVER_IGNORED * SLOTS_PER_RECEIVER;
 
 const ECANCELED = ERRNO.ECANCELED as number;
 
@@ -119,6 +120,10 @@ export class UringReactor implements WorkerReactor {
 
   timerIsDue(nowUs: number): boolean {
     return this.#timers.isDue(nowUs);
+  }
+
+  signalByWait(notifier: Notifier): void {
+    if (!this.uring.prepSignal(notifier, IGNORED)) notifier.signal();
   }
 
   wait(timeoutUs: number): void {

@@ -6,7 +6,7 @@
  * @module
  */
 import { monotonicUs } from '../../sys/index.ts';
-import type { NotifierConsumer } from '../../sys/index.ts';
+import type { Notifier, NotifierConsumer } from '../../sys/index.ts';
 import type { Reactor, ReactorTimer, ReactorWatch } from '../device.ts';
 
 /** A reactor as the worker's loop uses it. */
@@ -22,6 +22,11 @@ export interface WorkerReactor extends Reactor {
   hasWork(): boolean;
   /** Whether `turn` would fire a timer; a polling loop asks as often as it reads the clock. */
   timerIsDue(nowUs: number): boolean;
+  /**
+   * Signals a notifier, now or as the first thing that the next `wait` does: one system call does
+   * both then. The caller goes on to `wait`.
+   */
+  signalByWait(notifier: Notifier): void;
   /** Blocks until something happens or the time is over (-1: no limit), then dispatches it. */
   wait(timeoutUs: number): void;
   /**

@@ -39,6 +39,8 @@ export interface RunningRing {
   faultReported: boolean;
   /** The device threw: what it holds of this ring may never come back. */
   deviceFailed: boolean;
+  /** The driver wants to hear of what was published, and was not notified yet. */
+  callDue: boolean;
 }
 
 /** The rings of one thread. */
@@ -49,6 +51,7 @@ export class RingSet {
   readonly #plane: DataPlane;
   readonly #counters: Float64Array;
   readonly #onFault: (index: number, fault: VirtqueueFault) => void;
+  #callsDue = 0;
 
   constructor(
     plane: DataPlane,
@@ -86,6 +89,7 @@ export class RingSet {
       paused: false,
       faultReported: false,
       deviceFailed: false,
+      callDue: false,
     };
     this.running.push(ring);
     this.#plane.queueStarted?.(ring.queue);
@@ -108,6 +112,7 @@ export class RingSet {
   finish(ring: RunningRing): RingState {
     assert(ring.queue.inFlight === 0, 'a ring ends when nothing is in flight');
     this.#publish(ring);
+    this.notify();
     // Whoever serves it next may rely on kicks without having asked for them.
     ring.queue.enableNotifications();
     this.running.splice(this.running.indexOf(ring), 1);
@@ -130,16 +135,35 @@ export class RingSet {
     return taken;
   }
 
-  /** Shows what was completed to the drivers, and notifies those that want to hear of it. */
+  /** Shows what was completed to the drivers; `notify` is to follow. */
   publish(): void {
     for (let i = 0; i < this.running.length; i++) this.#publish(this.running[i] as RunningRing);
+  }
+
+  /** Notifies the drivers that want to hear of what was published. */
+  notify(): void {
+    this.notifyBy(signalNow);
+  }
+
+  /** As `notify`, with the call fd signalled by somebody else, who does it soon. */
+  notifyBy(signal: (call: Notifier) => void): void {
+    if (this.#callsDue === 0) return;
+    this.#callsDue = 0;
+    for (let i = 0; i < this.running.length; i++) {
+      const ring = this.running[i] as RunningRing;
+      if (!ring.callDue) continue;
+      ring.callDue = false;
+      if (ring.call === null) continue;
+      this.#count(COUNTER.calls);
+      signal(ring.call);
+    }
   }
 
   /** Whether a ring has something to take; for a polling loop. */
   hasWork(): boolean {
     for (let i = 0; i < this.running.length; i++) {
       const ring = this.running[i] as RunningRing;
-      if (ring.queue.hasAvailable() && canServe(ring, this.#plane)) return true;
+      if (ring.queue.hasAvailable(this.#patience(ring)) && canServe(ring, this.#plane)) return true;
     }
     return false;
   }
@@ -149,7 +173,8 @@ export class RingSet {
     let more = false;
     for (let i = 0; i < this.running.length; i++) {
       const ring = this.running[i] as RunningRing;
-      if (canServe(ring, this.#plane) && ring.queue.enableNotifications()) more = true;
+      if (!canServe(ring, this.#plane)) continue;
+      if (ring.queue.enableNotifications(this.#patience(ring))) more = true;
     }
     return more;
   }
@@ -163,14 +188,24 @@ export class RingSet {
 
   /** Whether some ring has no kick fd (SET_VRING_KICK without one), so that it has to be polled. */
   mustPoll(): boolean {
-    return this.running.some(
-      (ring) => ring.kick === null && ring.queue.fault === null && canServe(ring, this.#plane),
-    );
+    for (let i = 0; i < this.running.length; i++) {
+      const ring = this.running[i] as RunningRing;
+      if (ring.kick !== null || ring.queue.fault !== null) continue;
+      if (canServe(ring, this.#plane)) return true;
+    }
+    return false;
+  }
+
+  /** How many chains may wait before any is served. */
+  #patience({ queue }: RunningRing): number {
+    return this.#plane.patience?.(queue) ?? 0;
   }
 
   #serveRing(ring: RunningRing): number {
     const { queue } = ring;
     if (queue.fault !== null) return 0;
+    const patience = this.#patience(ring);
+    if (patience > 0 && !queue.hasAvailable(patience)) return 0;
     let taken = 0;
     try {
       while (taken < CHAINS_PER_ROUND_MAX) {
@@ -179,7 +214,10 @@ export class RingSet {
           : (this.#plane.serveDisabled?.(queue, CHAINS_PER_PUBLISH) ?? 0);
         taken += count;
         if (count < CHAINS_PER_PUBLISH) break;
-        if (queue.publishQuietly()) this.#call(ring);
+        if (queue.publishQuietly()) {
+          this.#setCallDue(ring);
+          this.notify();
+        }
       }
     } catch (error) {
       // A mistake in a device must not end the thread that serves the other queues.
@@ -193,14 +231,14 @@ export class RingSet {
   }
 
   #publish(ring: RunningRing): void {
-    if (ring.queue.publish()) this.#call(ring);
+    if (ring.queue.publish()) this.#setCallDue(ring);
     if (ring.queue.fault !== null && !ring.faultReported) this.#report(ring, ring.queue.fault);
   }
 
-  #call(ring: RunningRing): void {
-    if (ring.call === null) return;
-    this.#count(COUNTER.calls);
-    ring.call.signal();
+  #setCallDue(ring: RunningRing): void {
+    if (ring.callDue) return;
+    ring.callDue = true;
+    this.#callsDue++;
   }
 
   #report(ring: RunningRing, fault: VirtqueueFault): void {
@@ -226,6 +264,10 @@ export function inFlightOf(rings: readonly RunningRing[]): number {
 export function abandonFailed(rings: readonly RunningRing[]): boolean {
   for (const ring of rings) if (ring.deviceFailed) ring.queue.abandon();
   return inFlightOf(rings) === 0;
+}
+
+function signalNow(call: Notifier): void {
+  call.signal();
 }
 
 function canServe(ring: RunningRing, plane: DataPlane): boolean {

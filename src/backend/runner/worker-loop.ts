@@ -49,6 +49,8 @@ export class WorkerLoop {
   #ordersTaken = 0;
   #turns = 0;
   #closing = false;
+  #hasFollowUps = false; // of the last round
+  readonly #signalByWait = (call: Notifier): void => this.#reactor.signalByWait(call);
   #kicked = false; // an in-band kick, or a ring that has just changed: serve before sleeping
 
   constructor(start: WorkerStart, reactor: WorkerReactor, plane: DataPlane, port: WorkerPort) {
@@ -70,26 +72,37 @@ export class WorkerLoop {
     for (;;) {
       this.#takeOrders();
       if (this.#closing) break;
-      if (this.#turn() > 0) continue;
-      if (!this.#poll()) this.#sleep();
+      this.#turn();
+      if (this.#again()) this.#rings.notify();
+      else if (!this.#poll()) this.#sleep();
     }
     this.#plane.close?.();
   }
 
-  /** One round; returns how much was done: 0 means that there is nothing to do now. */
+  /** One round; `notify` is to follow. Returns how much was done. */
   #turn(): number {
     this.#kicked = false;
     const taken = this.#rings.serve();
     const submitted = this.#plane.submit?.() ?? 0;
     const completed = this.#reactor.turn(++this.#turns % TURNS_PER_LOOK === 0);
     this.#rings.publish();
+    this.#hasFollowUps = submitted + completed > 0;
     return taken + submitted + completed;
+  }
+
+  /**
+   * Whether there is more to do at once. What was taken and finished leaves nothing behind; what
+   * was submitted or has completed may.
+   */
+  #again(): boolean {
+    return this.#hasFollowUps || this.#rings.hasWork();
   }
 
   /** Polls for as long as the window says; true when there is something to do. */
   #poll(): boolean {
     const windowUs = this.#rings.mustPoll() ? Infinity : this.#window.us;
     if (windowUs === 0 || this.#rings.running.length === 0) return false;
+    this.#rings.notify();
     this.#rings.disableNotifications();
     bump(this.#counters, COUNTER.polls);
     const startUs = monotonicUs();
@@ -108,12 +121,17 @@ export class WorkerLoop {
   /** Sleeps until a kick, a completion, an fd, a timer or an order. */
   #sleep(): void {
     // Enable, then look once more: a driver that added a chain in between saw the rings silent.
-    if (this.#rings.enableNotifications() || this.#orderWaits() || this.#kicked) return;
+    if (this.#rings.enableNotifications() || this.#orderWaits() || this.#kicked) {
+      this.#rings.notify();
+      return;
+    }
     bump(this.#counters, COUNTER.sleeps);
-    const startUs = monotonicUs();
+    this.#rings.notifyBy(this.#signalByWait);
+    const { isResting } = this.#window; // then nobody asks how long it was
+    const startUs = isResting ? 0 : monotonicUs();
     this.#reactor.wait(-1);
     this.#rings.disableNotifications(); // awake until the rings are empty: kicks would be in vain
-    this.#window.slept(monotonicUs() - startUs);
+    this.#window.slept(isResting ? 0 : monotonicUs() - startUs);
   }
 
   #orderWaits(): boolean {
@@ -198,12 +216,15 @@ export class WorkerLoop {
   #drain(rings: readonly RunningRing[]): void {
     const endUs = monotonicUs() + FAILED_DRAIN_MS * 1000;
     while (inFlightOf(rings) > 0) {
-      if (this.#turn() > 0 || inFlightOf(rings) === 0) continue;
+      const done = this.#turn();
+      this.#rings.notify();
+      if (done > 0 || inFlightOf(rings) === 0) continue;
       const failed = rings.some((ring) => ring.deviceFailed);
       if (failed && monotonicUs() > endUs && abandonFailed(rings)) break;
       if (!this.#rings.enableNotifications()) this.#reactor.wait(failed ? FAILED_LOOK_US : -1);
     }
     this.#rings.publish();
+    this.#rings.notify();
   }
 
   #replaceFd(ring: RunningRing, which: 'kick' | 'call' | 'err', fd: number): void {

@@ -13,6 +13,7 @@ import type {
 } from '../../backend/index.ts';
 import type { FuseHost, FuseOperationsFactory } from './host.ts';
 import type { ReaddirPlus } from './server/init.ts';
+import { FS_HIPRIO_QUEUE } from './layout.ts';
 import { FuseServer } from './server/server.ts';
 
 /** What holds for a data plane wherever it runs. Plain data. */
@@ -41,6 +42,14 @@ export interface FsControl {
  */
 const INTERRUPT_MS = 1000;
 
+/**
+ * What comes by the queue of high priority is FORGET, for which nobody waits; each would cost the
+ * guest a notification and an interrupt. While they come they may wait: so many, and so long. An
+ * INTERRUPT waits as long, too.
+ */
+const FORGETS_WAITING_MAX = 16;
+const FORGET_MS = 10;
+
 /** See the module. */
 export class FsDataPlane implements DataPlane {
   readonly #context: DataPlaneContext;
@@ -48,6 +57,8 @@ export class FsDataPlane implements DataPlane {
   /** Whether calls may be answered over the head of the file system. */
   readonly #abandons: boolean;
   #abandonTimer: ReactorTimer | null = null;
+  /** Until it fires, what comes by the queue of high priority waits for company. */
+  #forgetTimer: ReactorTimer | null = null;
 
   private constructor(context: DataPlaneContext, server: FuseServer, abandons: boolean) {
     this.#context = context;
@@ -86,7 +97,13 @@ export class FsDataPlane implements DataPlane {
       server.handle(queue, chain);
     }
     if (server.waiting) this.#planAbandon();
+    if (taken > 0 && queue.index === FS_HIPRIO_QUEUE) this.#planForgets();
     return taken;
+  }
+
+  patience(queue: Virtqueue): number {
+    if (this.#forgetTimer === null || queue.index !== FS_HIPRIO_QUEUE) return 0;
+    return Math.min(FORGETS_WAITING_MAX, queue.size >> 3);
   }
 
   full(): boolean {
@@ -111,7 +128,15 @@ export class FsDataPlane implements DataPlane {
 
   close(): void {
     this.#abandonTimer?.cancel();
+    this.#forgetTimer?.cancel();
     this.#server.close();
+  }
+
+  #planForgets(): void {
+    this.#forgetTimer ??= this.#context.reactor.after(FORGET_MS, () => {
+      this.#forgetTimer = null;
+      this.#context.flush(); // the runner looks again, at those that have waited as well
+    });
   }
 
   #planAbandon(): void {

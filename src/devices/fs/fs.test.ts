@@ -8,9 +8,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import {
   FUSE_ENTRY_OUT,
+  FUSE_FORGET_IN,
   FUSE_LK_IN,
   FUSE_OPCODE,
   FUSE_OPEN_IN,
@@ -124,6 +125,41 @@ describe('a virtio-fs device', () => {
         const again = fuseStruct(FUSE_READ_IN, { fh, offset: MIB, size: MIB });
         const back = await ask(queue, fuseRequest(FUSE_OPCODE.READ, [again], { nodeId }), MIB);
         assert.ok(Buffer.from(back.body).equals(data));
+      });
+    });
+  });
+
+  it('lets FORGETs wait for company, and not for long', async () => {
+    const source = { kind: 'module', module: STUB_MODULE, options: {} } as const;
+    await withDevice(openFs({ tag: 'stub', source }), async (served) => {
+      await served.session(async (frontend, keep) => {
+        const guest = keep(await frontend.bringUp({ queueCount: 2 }));
+        await ask(guest.queue(1), fuseInitRequest());
+        const queue = guest.queue(0);
+        const forget = fuseRequest(FUSE_OPCODE.FORGET, [fuseStruct(FUSE_FORGET_IN)]);
+        const wanted: boolean[][] = [];
+        // A machine that is busy elsewhere takes longer than they may wait: then it is tried again.
+        for (let attempt = 0; attempt < 50; attempt++) {
+          queue.driver.submit([forget], []);
+          queue.publish();
+          await queue.completions(1);
+          const kicks: boolean[] = [];
+          for (let i = 0; i < 7; i++) {
+            queue.driver.submit([forget], []);
+            kicks.push(queue.driver.publish());
+          }
+          await queue.completions(7); // though nobody kicked
+          for (let i = 0; i < 9; i++) {
+            queue.driver.submit([forget], []);
+            kicks.push(queue.driver.publish());
+            if (kicks.at(-1) === true) queue.raw.kick();
+          }
+          await queue.completions(9);
+          wanted.push(kicks);
+          if (kicks.indexOf(true) === 15) return;
+          await setTimeout(30);
+        }
+        assert.fail(`kicks were wanted at: ${JSON.stringify(wanted)}`);
       });
     });
   });
