@@ -13,6 +13,7 @@ const NUMBERS = {
   adjtimex: [159, 171],
   bind: [49, 200],
   bpf: [321, 280],
+  capget: [125, 90],
   capset: [126, 91],
   chmod: [90, -1],
   chown: [92, -1],

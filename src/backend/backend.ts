@@ -14,6 +14,7 @@ import {
   isListening,
   listenUnix,
   peerOf,
+  reachedPath,
   watchFd,
 } from '../sys/index.ts';
 import type { Watch } from '../sys/index.ts';
@@ -245,14 +246,14 @@ export class Backend {
 }
 
 function inodeOf(path: string): bigint {
-  return lstatSync(path, { bigint: true }).ino;
+  return lstatSync(reachedPath(path), { bigint: true }).ino;
 }
 
 /** Removes our socket file, and not one that somebody else has put in its place. */
 function removeSocket(path: string, inode: bigint): void {
   try {
-    if (inodeOf(path) === inode) unlinkSync(path);
+    if (inodeOf(path) === inode) unlinkSync(reachedPath(path));
   } catch {
-    // It is gone already.
+    // It is gone already, or its folder is out of reach in a sandbox.
   }
 }

@@ -34,10 +34,16 @@ export const LOG_FORMATS: readonly ['auto', 'text', 'json'] = ['auto', 'text', '
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /** What `--sandbox` allows. */
-export const SANDBOX_MODES: readonly ['auto', 'required', 'none'] = ['auto', 'required', 'none'];
+export const SANDBOX_MODES: readonly ['auto', 'required', 'namespace', 'landlock', 'none'] = [
+  'auto',
+  'required',
+  'namespace',
+  'landlock',
+  'none',
+];
 
-/** The sandboxes of virtiofsd, in whose place ours is. */
-export const VIRTIOFSD_SANDBOXES: readonly ['namespace', 'chroot'] = ['namespace', 'chroot'];
+/** The other sandbox of virtiofsd, in whose place ours is. */
+export const VIRTIOFSD_SANDBOXES: readonly ['chroot'] = ['chroot'];
 
 /** What `--seccomp` allows. */
 export const SECCOMP_ACTIONS: readonly ['error', 'kill', 'trap', 'log', 'none'] = [
@@ -170,7 +176,8 @@ export function addSandboxOptions(command: Command, names: readonly string[] = [
       new Option(
         '--sandbox <MODE>',
         'give up all rights that are not needed: as far as this host can (auto, the default), ' +
-          'or fail without (required), or keep them (none)',
+          'or fail without (required), or with this of what shuts files off on Linux (namespace, ' +
+          'landlock), or keep them (none)',
       ).choices([...SANDBOX_MODES, ...names]),
     )
     .addOption(

@@ -51,7 +51,8 @@ export function fsNeeds(choices: FsChoices): SandboxNeeds {
     // What is compressed is unpacked into a file without a name.
     paths.push({ path: tmpdir(), access: 'temporary' });
   }
-  return needs({ paths, ownsFiles: sharedDir !== undefined && !readonly });
+  const sharesFolder = sharedDir !== undefined;
+  return needs({ paths, sharesFolder, ownsFiles: sharesFolder && !readonly });
 }
 
 /** Random bytes. */

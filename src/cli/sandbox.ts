@@ -27,6 +27,7 @@ export function enterDeviceSandbox(
   current = enterSandbox({
     needs: mergeNeeds([programNeeds(), ...devices]),
     mode: sandbox === 'required' ? 'required' : 'auto',
+    files: sandbox === 'namespace' || sandbox === 'landlock' ? sandbox : 'best',
     onRefusal: seccomp,
     program: programFiles([import.meta.url, import.meta.resolve('koffi')]),
   });

@@ -98,7 +98,7 @@ test('options without effect are named, each once, and those that ask for nothin
     [],
   );
   const remarks = remarksOn({
-    ...{ threadPoolSize: 4, inodeFileHandles: 'mandatory', sandbox: 'namespace' },
+    ...{ threadPoolSize: 4, inodeFileHandles: 'mandatory', sandbox: 'chroot' },
     ...{ seccomp: 'kill', modcaps: '-mknod', syslog: true }, // seccomp does what it says
   });
   assert.deepEqual(

@@ -170,8 +170,8 @@ export function remarksOn(options: WithoutMeaning): Remark[] {
         'below a bound by closing those that were used least recently',
     );
   }
-  if (sandbox === 'namespace' || sandbox === 'chroot') {
-    say('info', `--sandbox ${sandbox}: this program has a sandbox of its own in its place`);
+  if (sandbox === 'chroot') {
+    say('info', '--sandbox chroot: this program has a sandbox of its own in its place');
   }
   if (sandbox === 'none' && seccomp !== undefined && seccomp !== 'none') {
     say('warn', `--seccomp ${seccomp}: without the sandbox system calls are not filtered`);

@@ -110,6 +110,7 @@ export {
   socketPair,
 } from './socket.ts';
 export type { ListenOptions } from './socket.ts';
+export { reachedPath } from './socket-folders.ts';
 export {
   IOVECS_MAX,
   SHUT,

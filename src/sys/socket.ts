@@ -10,6 +10,7 @@ import { ERRNO, SystemError } from './errno.ts';
 import { closeFd, fdKind, setCloseOnExec, setNonBlocking } from './fd.ts';
 import * as libc from './libc.ts';
 import { NativeBlock, check, interrupted } from './native.ts';
+import { reachedPath } from './socket-folders.ts';
 
 const { constants, optional, sockaddrUn } = abi;
 const EACCES = ERRNO.EACCES as number;
@@ -44,21 +45,22 @@ export interface ListenOptions {
  */
 export function listenUnix(path: string, options: ListenOptions = {}): number {
   fillAddress(path);
-  removeDeadSocket(path, options.type);
+  const place = reachedPath(path);
+  removeDeadSocket(path, place, options.type);
   const fd = newSocket(options.type);
   let bound = false;
   try {
-    const length = fillAddress(path);
+    const length = fillAddress(place);
     check(libc.bind(fd, address.address, length), `bind(${path})`, bindAdvice(path));
     bound = true;
     // Before anybody can connect. A uid of -1 leaves the owner.
-    if (options.group !== undefined) chownSync(path, -1, options.group);
-    if (options.mode !== undefined) chmodSync(path, options.mode);
+    if (options.group !== undefined) chownSync(place, -1, options.group);
+    if (options.mode !== undefined) chmodSync(place, options.mode);
     check(libc.listen(fd, options.backlog ?? 16), `listen(${path})`);
     return fd;
   } catch (error) {
     closeFd(fd);
-    if (bound) unlinkSync(path);
+    if (bound) unlinkSync(place);
     throw error;
   }
 }
@@ -214,10 +216,11 @@ export function fillUnixAddress(into: NativeBlock, path: string): number {
   return length;
 }
 
-function removeDeadSocket(path: string, type?: 'stream' | 'seqpacket'): void {
+/** `place` is the path by which it is reached. */
+function removeDeadSocket(path: string, place: string, type?: 'stream' | 'seqpacket'): void {
   let isSocket: boolean;
   try {
-    isSocket = lstatSync(path).isSocket();
+    isSocket = lstatSync(place).isSocket();
   } catch {
     return; // there is nothing, or bind will say what is wrong with the folder
   }
@@ -229,11 +232,11 @@ function removeDeadSocket(path: string, type?: 'stream' | 'seqpacket'): void {
   }
   const fd = newSocket(type);
   try {
-    const result = libc.connect(fd, address.address, fillAddress(path));
+    const result = libc.connect(fd, address.address, fillAddress(place));
     const errno = result < 0 ? libc.errno() : 0;
     if (errno === ENOENT) return; // its owner has just removed it
     if (errno === ECONNREFUSED) {
-      unlinkSync(path);
+      unlinkSync(place);
       return;
     }
     if (errno === EACCES) {

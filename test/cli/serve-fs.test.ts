@@ -70,7 +70,9 @@ test('a folder is served: each side reads what the other wrote, and a signal end
       assert.equal(code, 0);
       assert.equal(stdout, '');
       assert.ok(ms < SLOW_MS, `${ms} ms`);
-      assert.ok(!existsSync(path), 'the socket is removed');
+      // In a namespace its folder is out of reach: the next start replaces it.
+      const stays = stderr.includes('sandbox: mount namespace');
+      assert.equal(existsSync(path), stays, 'the socket is removed');
       const lines = linesOf(stderr);
       const events = lines.map(({ event }) => event);
       assert.deepEqual(events, ['listening', 'sandbox', 'connected', 'disconnected', 'ending']);
@@ -102,7 +104,7 @@ test('one guest after the other is served', async () => {
 test("libvirt's command line of old, with a socket that it left open", async () => {
   const path = newSocketPath();
   const listener = listenUnix(path);
-  const list = `source=${share},cache=none,sandbox=namespace,xattr,posix_lock,no_flock`;
+  const list = `source=${share},cache=none,sandbox=chroot,xattr,posix_lock,no_flock`;
   const args = ['fs', '--fd=3', '-o', list, '--thread-pool-size=2', '--syslog'];
   try {
     await withProgram(args, { extraFds: [listener] }, async (program) => {

@@ -48,7 +48,7 @@ test(
     const attempts = sandboxAttempts(rooms.targets);
     const report = await rooms.breakOut(['rng', '--sandbox', 'none']);
     const same = attempts.filter((attempt, i) => {
-      const wanted: unknown[] = [attempt.shut, attempt.shutInInternet];
+      const wanted: unknown[] = [attempt.shut, attempt.shutInInternet, attempt.shutInNamespace];
       return wanted.includes(report.main[i]) || wanted.includes(report.worker[i]);
     });
     // Without rights there are fewer ways to begin with.

@@ -24,13 +24,15 @@ export interface Targets {
 }
 
 /** What a device has that others have not: a shared folder, Unix sockets, TCP ports. */
-export type Ability = 'folder' | 'connections' | 'internet';
+export type Ability = 'folder' | 'connections' | 'internet' | 'namespace';
 
 /** A way out. */
 export interface Attempt {
   readonly name: string;
-  /** What the sandbox answers: EPERM is the filter's, EACCES is Landlock's. */
-  readonly shut: 'EPERM' | 'EACCES';
+  /** What the sandbox answers: EPERM is the filter's, EACCES is Landlock's; null: it lets it be. */
+  readonly shut: 'EPERM' | 'EACCES' | null;
+  /** What a mount namespace answers in the place of Landlock: there is no file of that name. */
+  readonly shutInNamespace?: 'ENOENT' | 'EROFS';
   /** What a device has to have for it to be open. */
   readonly openFor?: Ability;
   /** What the sandbox answers where there are sockets of the internet. */
@@ -56,11 +58,18 @@ const byPath = {
   truncate: libc.func('int truncate(const char *path, int64_t bytes)'),
   chmod: libc.func('int chmod(const char *path, unsigned int mode)'),
   chown: libc.func('int chown(const char *path, unsigned int uid, unsigned int gid)'),
+  stat: libc.func('int stat(const char *path, _Out_ uint8_t *stat)'),
+  access: libc.func('int access(const char *path, int mode)'),
+  chdir: libc.func('int chdir(const char *path)'),
+  readlink: libc.func('int64_t readlink(const char *path, _Out_ uint8_t *text, size_t bytes)'),
   setxattr: libc.func(
     'int setxattr(const char *path, const char *name, const char *value, size_t n, int flags)',
   ),
 };
 
+const STAT_BYTES = 256;
+/** More than any path here has folders, and more descriptors than a device has. */
+const [UP, FDS] = [20, 64];
 const [O_RDONLY, O_WRONLY, O_CREAT] = [0, 1, 0o100];
 const NO_SIGNAL = 0;
 const MODE = 0o600;
@@ -91,7 +100,9 @@ function fileAttempts(folder: string, pid: number): Attempt[] {
     open('/etc/passwd', O_RDONLY),
     open(`${ROOT_LINK}/etc/passwd`, O_RDONLY),
     open(`/proc/${String(pid)}/environ`, O_RDONLY),
-    open('/', O_RDONLY),
+    // Of a namespace it is the root itself, which has nothing in it to be changed.
+    { ...open('/', O_RDONLY), openFor: 'namespace' },
+    path('mkdir', () => [`/new-${String(process.pid)}`, MODE], 'EROFS'),
     open(there, O_RDONLY),
     open(there, O_WRONLY),
     path('open', () => [fresh(), O_WRONLY | O_CREAT, 'int', MODE]),
@@ -105,6 +116,13 @@ function fileAttempts(folder: string, pid: number): Attempt[] {
     attribute('chown', () => [there, 0, 0]),
     attribute('setxattr', () => [there, 'user.x', 'y', 1, 0]),
     { ...path('mkfifo', () => [fresh(), MODE]), shut: 'EPERM', openFor: 'folder' },
+    looked('stat', () => [there, Buffer.alloc(STAT_BYTES)]),
+    looked('access', () => [there, 0]),
+    looked('chdir', () => [folder]),
+    looked('readlink', () => [`/proc/${String(pid)}/exe`, Buffer.alloc(1), 1]),
+    looked('stat', () => [`/proc/${String(pid)}/root/etc/passwd`, Buffer.alloc(STAT_BYTES)]),
+    looked('stat', () => ['/proc/1/root', Buffer.alloc(STAT_BYTES)]),
+    ...throughDescriptors(there),
   ];
 }
 
@@ -185,24 +203,52 @@ function bare(name: SyscallName, ...args: readonly number[]): Attempt {
   };
 }
 
+/** From each folder that this process has open, up to the root and down again. */
+function throughDescriptors(there: string): Attempt[] {
+  const up = '../'.repeat(UP);
+  return ['/proc/self/fd', '/proc/thread-self/fd', '/dev/fd'].map((descriptors) => ({
+    name: `stat(${descriptors}/N/${up}${there})`,
+    shut: null,
+    shutInNamespace: 'ENOENT' as const,
+    run: () => {
+      const answers = Array.from({ length: FDS }, (_, fd) => {
+        const file = join(descriptors, String(fd)) + `/${up}${there.slice(1)}`;
+        return outcome(byPath.stat(file, Buffer.alloc(STAT_BYTES)) as number);
+      });
+      return answers.find((each) => each === 'ok') ?? 'ENOENT';
+    },
+  }));
+}
+
 function open(file: string, flags: number): Attempt {
   return {
     name: `open(${file}, ${String(flags)})`,
     shut: 'EACCES',
+    shutInNamespace: 'ENOENT',
     run: () => outcome(byPath.open(file, flags, 'int', MODE) as number),
   };
 }
 
-function path(name: keyof typeof byPath, args: () => readonly unknown[]): Attempt {
+function path(
+  name: keyof typeof byPath,
+  args: () => readonly unknown[],
+  shutInNamespace: 'ENOENT' | 'EROFS' = 'ENOENT',
+): Attempt {
   return {
     name: `${name}()`,
     shut: 'EACCES',
+    shutInNamespace,
     run: () => outcome(byPath[name](...args()) as number),
   };
 }
 
 function attribute(name: keyof typeof byPath, args: () => readonly unknown[]): Attempt {
   return { ...path(name, args), shut: 'EPERM', openFor: 'folder' };
+}
+
+/** A look at a file, of which Landlock and the filter have nothing against. */
+function looked(name: keyof typeof byPath, args: () => readonly unknown[]): Attempt {
+  return { ...path(name, args), name: `${name}(${String(args()[0])})`, shut: null };
 }
 
 /** Makes each attempt in this thread; how each ended. */

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { RunningProgram } from './program.ts';
 import type { StartOptions } from './program.ts';
 import { sandboxAttempts } from './sandbox-attempts.ts';
-import type { Ability, Targets } from './sandbox-attempts.ts';
+import type { Ability, Attempt, Targets } from './sandbox-attempts.ts';
 import type { BreakerReport } from './sandbox-breaker.ts';
 
 const BREAKER: string = fileURLToPath(new URL('./sandbox-breaker.js', import.meta.url));
@@ -21,6 +21,11 @@ const IMAGE_BYTES = 1 << 20;
 export interface Room {
   readonly args: readonly string[];
   readonly has: readonly Ability[];
+}
+
+/** What an attacker found, and what the log says of the sandbox. */
+export interface RoomReport extends BreakerReport {
+  readonly sandbox: string;
 }
 
 /** A folder with what devices serve, and with something that none of them has to do with. */
@@ -62,6 +67,10 @@ export class Rooms {
       console: { args: ['console', '--pty'], has: [] },
       fs: { args: ['fs', join(folder, 'share')], has: ['folder'] },
       'fs, read-only': { args: ['fs', join(folder, 'share'), '--readonly'], has: [] },
+      'fs by Landlock': {
+        args: ['fs', join(folder, 'share'), '--sandbox', 'landlock'],
+        has: ['folder'],
+      },
       'fs in memory': { args: ['fs', '--memory', '1M', '--tag', 'm'], has: [] },
       vsock: { args: ['vsock', ...uds], has: ['connections'] },
       'vsock with a port': { args: ['vsock', ...port], has: ['connections', 'internet'] },
@@ -82,13 +91,15 @@ export class Rooms {
   }
 
   /** Serves a device, tries each way out, and ends the device well. */
-  async breakOut(args: readonly string[], options: StartOptions = {}): Promise<BreakerReport> {
+  async breakOut(args: readonly string[], options: StartOptions = {}): Promise<RoomReport> {
     const program = this.start(args, options);
     try {
-      await program.says(args.includes('none') ? /"event":"listening"/ : /"event":"sandbox"/);
+      const isShut = !args.includes('none');
+      const ready = isShut ? /"event":"sandbox","msg":"([^"]*)"/ : /"event":"listening"/;
+      const [, sandbox = ''] = await program.says(ready);
       program.child.kill('SIGUSR2');
       const [, report = ''] = await program.says(/^BREAKER (.*)\n/m);
-      return JSON.parse(report) as BreakerReport;
+      return { ...(JSON.parse(report) as BreakerReport), sandbox };
     } finally {
       program.child.kill('SIGTERM');
       const { code, stderr } = await program.ended;
@@ -99,23 +110,36 @@ export class Rooms {
   /** Tries each way out of a device; each has to be shut. Returns how many were tried. */
   async expectShut(name: string, { args, has }: Room, options: StartOptions = {}): Promise<number> {
     const attempts = sandboxAttempts(this.targets);
-    const { main, worker, pool } = await this.breakOut(args, options);
+    const { main, worker, pool, sandbox } = await this.breakOut(args, options);
+    const isNamespace = sandbox.includes('mount namespace');
     let shut = 0;
     for (const [thread, outcomes] of Object.entries({ main, worker })) {
       assert.equal(outcomes.length, attempts.length);
       attempts.forEach((attempt, i) => {
-        if (attempt.openFor !== undefined && has.includes(attempt.openFor)) return;
-        const wanted = has.includes('internet') ? attempt.shutInInternet : undefined;
-        assert.equal(outcomes[i], wanted ?? attempt.shut, `${name}, ${thread}: ${attempt.name}`);
+        const wanted = answerOf(attempt, isNamespace ? [...has, 'namespace'] : has);
+        if (wanted === null) return;
+        assert.equal(outcomes[i], wanted, `${name}, ${thread}: ${attempt.name}`);
         shut++;
       });
     }
     const sockets = has.includes('internet') ? 'ok' : 'EPERM';
-    assert.deepEqual(pool, ['EACCES', sockets], `${name}, pool`);
+    assert.deepEqual(pool, [isNamespace ? 'ENOENT' : 'EACCES', sockets], `${name}, pool`);
     return shut + pool.length;
   }
 
   close(): void {
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** What the sandbox of a device that has this answers; null: it is open. */
+function answerOf(attempt: Attempt, has: readonly Ability[]): string | null {
+  if (has.includes('namespace') && attempt.shutInNamespace !== undefined) {
+    // A filter is asked before names are looked up.
+    const isFiltered = attempt.shut === 'EPERM' && !has.includes(attempt.openFor ?? 'namespace');
+    if (!isFiltered && attempt.openFor !== 'namespace') return attempt.shutInNamespace;
+  }
+  if (attempt.openFor !== undefined && has.includes(attempt.openFor)) return null;
+  const inInternet = has.includes('internet') ? attempt.shutInInternet : undefined;
+  return inInternet ?? attempt.shut;
 }

@@ -31,7 +31,12 @@ export type {
  * @throws VhostUserError `ERR_VHU_SANDBOX` when it is `required` and a part of it is missing.
  */
 export function enterSandbox(plan: SandboxPlan): Sandbox {
-  const sandbox = enterOf(host().os)(plan);
+  const { os } = host();
+  if (plan.files !== 'best' && os !== 'linux') {
+    const text = `--sandbox ${plan.files} is of Linux: --sandbox auto takes what ${os} has`;
+    throw new VhostUserError('ERR_VHU_SANDBOX', text);
+  }
+  const sandbox = enterOf(os)(plan);
   if (plan.mode === 'required' && (sandbox.missing.length > 0 || sandbox.parts.length === 0)) {
     throw new VhostUserError(
       'ERR_VHU_SANDBOX',

@@ -69,7 +69,24 @@ export function landlockVersion(): number | string {
  * @throws SystemError when the kernel refuses a rule
  */
 export function makeRuleset(version: number, needs: SandboxNeeds, runs: readonly string[]): number {
-  const handled = handledRights(version, needs);
+  return rulesetOf(handledRights(version, needs), needs, runs);
+}
+
+/**
+ * The same for a process that has only the files that it needs: of ports, signals and abstract
+ * sockets. -1 for a version that knows nothing of these. No call on a file looks at it.
+ */
+export function makeRulesetWithoutFiles(version: number, needs: SandboxNeeds): number {
+  const handled = { ...handledRights(version, needs), files: 0 };
+  if (handled.net === 0 && handled.scopes === 0) return -1;
+  return rulesetOf(handled, { ...needs, paths: [] }, []);
+}
+
+function rulesetOf(
+  handled: ReturnType<typeof handledRights>,
+  needs: SandboxNeeds,
+  runs: readonly string[],
+): number {
   const attr = new NativeBlock(LANDLOCK_RULESET_ATTR.SIZE);
   attr.view.setUint32(LANDLOCK_RULESET_ATTR.handledAccessFs, handled.files, true);
   attr.view.setUint32(LANDLOCK_RULESET_ATTR.handledAccessNet, handled.net, true);

@@ -16,16 +16,32 @@ import { VhostUserError, errorCode, errorMessage } from '../../util/index.ts';
 import { SystemError, errnoName } from '../errno.ts';
 import { closeFd } from '../fd.ts';
 import { abi, posixOnly } from '../host.ts';
+import { leaveFolders } from '../socket-folders.ts';
+import { dropCapabilities } from './capabilities.ts';
 import { executeAgain, isExecutedAgain } from './execute-again.ts';
 import { lastingRules, sealingRules } from './filter-rules.ts';
-import { landlockVersion, makeRuleset, restrictSelf } from './landlock.ts';
+import {
+  landlockVersion,
+  makeRuleset,
+  makeRulesetWithoutFiles,
+  restrictSelf,
+} from './landlock.ts';
 import { linuxCall } from './linux-call.ts';
-import { loadedFiles, systemReads } from './program-files.ts';
+import {
+  continueInNamespace,
+  enterNamespace,
+  namespaceObstacle,
+  openFolder,
+} from './namespace.ts';
+import { loadedFiles, loadedNames, systemReads } from './program-files.ts';
 import { installFilter } from './seccomp.ts';
 import type { PathNeed, Sandbox, SandboxNeeds, SandboxPlan } from './types.ts';
 
 /** Version 1 lets nothing move from one folder to another, which a shared folder has to. */
 const VERSION_WITH_REFER = 2;
+/** The first one with something beside files. */
+const VERSION_WITH_PORTS = 4;
+const NO_PROC = 'only /proc tells which files Node needs, and it is not mounted';
 
 /** Enters it; the first time in a process by executing it again, so that this does not return. */
 export function enterLinux(plan: SandboxPlan): Sandbox {
@@ -34,31 +50,89 @@ export function enterLinux(plan: SandboxPlan): Sandbox {
   if (linuxCall('prctl', SANDBOX_ARGS.PR_SET_NO_NEW_PRIVS, 1) < 0) {
     return { parts, missing: ['no_new_privs: this kernel has none'], seal: () => undefined };
   }
-  const landlock = enterLandlock(plan);
-  if (typeof landlock === 'number' && plan.needs.hasReadOnce) {
-    parts.push(`Landlock ${String(landlock)} of new threads`);
-    missing.push("Landlock of Node's own threads: what came by a pipe cannot be read twice");
-  } else if (typeof landlock === 'number') {
-    parts.push(`Landlock ${String(landlock)}`);
-  } else {
-    missing.push(`Landlock: ${landlock}`);
+  if (!enterNamespaceOf(plan, parts)) {
+    const landlock = enterLandlock(plan);
+    if (typeof landlock === 'number' && plan.needs.hasReadOnce) {
+      parts.push(`Landlock ${String(landlock)} of new threads`);
+      missing.push("Landlock of Node's own threads: what came by a pipe cannot be read twice");
+    } else if (typeof landlock === 'number') {
+      parts.push(`Landlock ${String(landlock)}`);
+    } else if (plan.files === 'landlock') {
+      throw refused('landlock', landlock);
+    } else {
+      missing.push(`Landlock: ${landlock}`);
+    }
   }
   const { onRefusal, needs } = plan;
   if (onRefusal === 'none') {
     missing.push('seccomp: it is not wanted');
-    return { parts, missing, seal: () => undefined };
+    return { parts, missing, seal: leaveFolders };
   }
   const result = installFilter(lastingRules(needs, process.pid), onRefusal);
   if (result < 0) {
     missing.push(`seccomp: this kernel refuses a filter (${errnoName(-result)})`);
-    return { parts, missing, seal: () => undefined };
+    return { parts, missing, seal: leaveFolders };
   }
   parts.push('seccomp');
   const seal = (): void => {
+    leaveFolders();
     const sealed = installFilter(sealingRules(needs), onRefusal);
     if (sealed < 0) throw new SystemError('seccomp(SECCOMP_SET_MODE_FILTER)', -sealed);
   };
   return { parts, missing, seal };
+}
+
+/**
+ * Whether files are shut off by a mount namespace, which is added to `parts` then. The first time in
+ * a process this does not return when it is so.
+ *
+ * @throws VhostUserError `ERR_VHU_SANDBOX` when it was asked for by name and cannot be had
+ */
+function enterNamespaceOf(plan: SandboxPlan, parts: string[]): boolean {
+  if (isExecutedAgain() && continueInNamespace()) {
+    const version = landlockVersion();
+    parts.push('mount namespace');
+    if (typeof version === 'number' && version >= VERSION_WITH_PORTS) {
+      parts.push(`Landlock ${String(version)}`);
+    }
+    return true;
+  }
+  const { needs, files } = plan;
+  const isWanted = files === 'namespace' || (files === 'best' && needs.sharesFolder);
+  if (!isWanted || isExecutedAgain()) return false;
+  const obstacle = isNode() ? namespaceObstacle(needs) : 'it is entered by a second start of Node';
+  const reason = obstacle ?? changeNamespace(plan);
+  if (files === 'namespace') throw refused('namespace', reason);
+  return false;
+}
+
+/** Does not return when it is there; else why not. */
+function changeNamespace(plan: SandboxPlan): string {
+  const loaded = loadedFiles();
+  if (loaded === null) return NO_PROC;
+  const runs = [...plan.program, process.execPath, ...loadedNames(), ...loaded.files];
+  const started = process.argv[1];
+  if (started !== undefined) runs.push(started); // a link, perhaps
+  const needs = { ...plan.needs, paths: [...plan.needs.paths, ...ownPaths()] };
+  const open = openFolder([0, 1, 2, ...needs.fds]);
+  if (open !== null) return `descriptor ${String(open)}, which is inherited, is a folder`;
+  const reads = systemReads(needs.looksUpNames);
+  const fds = enterNamespace({ needs: withReads(needs, reads), runs });
+  if (typeof fds === 'string') return fds;
+  const version = landlockVersion();
+  const ruleset = typeof version === 'number' ? makeRulesetWithoutFiles(version, needs) : -1;
+  if (ruleset >= 0) {
+    const result = restrictSelf(ruleset);
+    if (result < 0) throw new SystemError('landlock_restrict_self()', -result);
+    closeFd(ruleset);
+  }
+  dropCapabilities(needs.ownsFiles);
+  executeAgain([...needs.fds, ...fds]);
+}
+
+function refused(mode: string, reason: string): VhostUserError {
+  const text = `--sandbox ${mode} cannot be had: ${reason}; --sandbox auto takes what there is`;
+  return new VhostUserError('ERR_VHU_SANDBOX', text);
 }
 
 /** The version that this process is restricted by, or why it is not. */
@@ -75,7 +149,7 @@ function enterLandlock(plan: SandboxPlan): number | string {
     return version;
   }
   const loaded = loadedFiles();
-  if (loaded === null) return 'only /proc tells which files Node needs, and it is not mounted';
+  if (loaded === null) return NO_PROC;
   const { files, loader } = loaded;
   const ruleset = makeRuleset(version, withReads(needs, files), [process.execPath, ...loader]);
   const result = restrictSelf(ruleset);
@@ -93,13 +167,17 @@ function isNode(): boolean {
 
 /** What the device needs, and what the program and Node do. */
 function allNeeds({ needs, program }: SandboxPlan): SandboxNeeds {
+  const reads = [...program, ...systemReads(needs.looksUpNames)];
+  return withReads({ ...needs, paths: [...needs.paths, ...ownPaths()] }, reads);
+}
+
+function ownPaths(): PathNeed[] {
   const own: PathNeed[] = [{ path: '/dev/null', access: 'write' }];
   // The fallback for memory that is shared and has no name.
   if (posixOnly || abi.optional.MFD_CLOEXEC === undefined) {
     own.push({ path: '/dev/shm', access: 'temporary' });
   }
-  const reads = [...program, ...systemReads(needs.looksUpNames)];
-  return withReads({ ...needs, paths: [...needs.paths, ...own] }, reads);
+  return own;
 }
 
 function withReads(needs: SandboxNeeds, reads: readonly string[]): SandboxNeeds {

@@ -108,6 +108,7 @@ describe('pledge', () => {
       looksUpNames: true,
       usesVsock: true,
       ownsFiles: true,
+    sharesFolder: true,
       fds: [3],
       hasReadOnce: true,
     };

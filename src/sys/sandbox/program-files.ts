@@ -57,6 +57,18 @@ export function loadedFiles(): LoadedFiles | null {
   return { files: [...files], loader };
 }
 
+/**
+ * The names by which the loader has found the libraries, which may be links to those files: the
+ * next start looks for the same ones.
+ */
+export function loadedNames(): string[] {
+  const { report } = process as { report: NodeJS.ProcessReport & { excludeNetwork?: boolean } };
+  report.excludeNetwork = true; // name servers would be asked
+  const { sharedObjects } = report.getReport() as { sharedObjects?: unknown };
+  const names = Array.isArray(sharedObjects) ? (sharedObjects as unknown[]) : [];
+  return names.filter((name): name is string => typeof name === 'string' && name.startsWith('/'));
+}
+
 function mapsOfThisProcess(): string | null {
   try {
     return readFileSync('/proc/self/maps', 'latin1');

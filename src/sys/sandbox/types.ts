@@ -51,6 +51,8 @@ export interface SandboxNeeds {
   readonly usesVsock: boolean;
   /** Acts as other users, makes special files, and sets owners and permissions: a shared folder. */
   readonly ownsFiles: boolean;
+  /** A folder of this host is shared with a guest. */
+  readonly sharesFolder: boolean;
   /** Inherited fds that are to be used. */
   readonly fds: readonly number[];
   /** Something was read that cannot be read again, such as a pipe: there is no second start. */
@@ -66,6 +68,7 @@ export const NO_NEEDS: SandboxNeeds = {
   looksUpNames: false,
   usesVsock: false,
   ownsFiles: false,
+  sharesFolder: false,
   fds: [],
   hasReadOnce: false,
 };
@@ -83,6 +86,7 @@ export function mergeNeeds(all: readonly SandboxNeeds[]): SandboxNeeds {
     looksUpNames: some(({ looksUpNames }) => looksUpNames),
     usesVsock: some(({ usesVsock }) => usesVsock),
     ownsFiles: some(({ ownsFiles }) => ownsFiles),
+    sharesFolder: some(({ sharesFolder }) => sharesFolder),
     fds: all.flatMap(({ fds }) => fds),
     hasReadOnce: some(({ hasReadOnce }) => hasReadOnce),
   };
@@ -96,6 +100,8 @@ export interface SandboxPlan {
   readonly needs: SandboxNeeds;
   /** `required`: fail when any part of the host's sandbox is missing. */
   readonly mode: 'auto' | 'required';
+  /** Linux: by what files are shut off; `best`: by what costs the devices least. */
+  readonly files: 'best' | 'namespace' | 'landlock';
   /** What a filter of system calls does; `none`: there is none. */
   readonly onRefusal: RefusalAction;
   /** Folders and files that the program itself is made of, which stay readable. */
