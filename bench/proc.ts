@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
 import { VhostUserError } from '../src/util/index.ts';
 
 const NS_PER_TICK = 10_000_000; // USER_HZ is 100 on every architecture that Node runs on
@@ -187,7 +188,16 @@ function descriptorCount(pid: number): number {
 
 /** Whether somebody listens on a Unix socket, seen without connecting to it. */
 export function isListeningOn(socketPath: string): boolean {
-  return hasListener(readFileSync('/proc/net/unix', 'utf8'), socketPath);
+  const text = readFileSync('/proc/net/unix', 'utf8');
+  return hasListener(text, socketPath) || (existsSync(socketPath) && hasHidden(text, socketPath));
+}
+
+/** A server in a mount namespace has made its socket by way of a descriptor of the folder. */
+function hasHidden(text: string, socketPath: string): boolean {
+  const hidden = text.matchAll(/(\/proc\/self\/fd\/\d+\/\S+)$/gm);
+  return Array.from(hidden, ([path]) => path).some(
+    (path) => basename(path) === basename(socketPath) && hasListener(text, path),
+  );
 }
 
 /** See {@link isListeningOn}: out of `/proc/net/unix`. */
