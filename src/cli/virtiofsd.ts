@@ -177,7 +177,8 @@ export function remarksOn(options: WithoutMeaning): Remark[] {
     say('warn', `--seccomp ${seccomp}: without the sandbox system calls are not filtered`);
   }
   if (modcaps !== undefined) {
-    say('warn', `--modcaps ${modcaps}: capabilities are left as they are; setpriv(1) changes them`);
+    const text = 'a mount namespace leaves what a folder takes, and Landlock what there is';
+    say('warn', `--modcaps ${modcaps}: ${text}; setpriv(1) takes more of them away`);
   }
   if (syslog === true) {
     say('warn', '--syslog: the log goes to standard error; pipe it into logger(1)');

@@ -8,13 +8,13 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
-  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readFileSync,
+  readdirSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -61,6 +61,11 @@ function noNamespace(): string | false {
   if (process.platform !== 'linux') return 'mount namespaces are of Linux';
   const mounts = process.geteuid?.() === 0 && spawnSync('unshare', ['-m', 'true']).status === 0;
   return mounts ? false : 'a mount namespace needs root';
+}
+
+function bashSkip(): string | false {
+  const has = spawnSync('bash', ['-c', 'exec 200</']).status === 0;
+  return has ? false : 'it takes a shell with high descriptors';
 }
 
 /** The words of a server, and its socket. */
@@ -115,9 +120,11 @@ describe('a folder in a mount namespace', { skip: noNamespace() }, () => {
     const within = ['sh', '-c', 'umask 077; exec "$@"', 'sh'];
     await withGuest(
       [],
-      async (guest) => {
+      async (guest, { child }) => {
         await guest.as({ uid: 4321, gid: 4322, pid: 1 }).writeFile('/theirs', 'x');
         assert.equal(statSync(join(share, 'theirs')).uid, 4321);
+        const root = `/proc/${String(child.pid)}/root`;
+        assert.equal(statSync(join(root, 'proc')).mode & 0o777, 0o755);
       },
       { within },
     );
@@ -202,22 +209,18 @@ describe('the program in a mount namespace', { skip: noNamespace() }, () => {
     );
   });
 
-  it('inherits no folder of the old root', async () => {
-    const fd = openSync('/', 'r');
-    try {
-      const { path, args } = server();
-      await withProgram(args, { extraFds: [fd] }, async (program) => {
-        await program.says(NAMESPACE);
-        const fds = execFileSync('ls', ['-l', `/proc/${String(program.child.pid)}/fd`], {
-          encoding: 'utf8',
-        });
-        assert.doesNotMatch(fds, / -> \/$/m);
-        assert.doesNotMatch(fds, new RegExp(`-> ${join(path, '..')}$`, 'm'), 'of its socket');
-        assert.equal((await program.end()).code, 0);
-      });
-    } finally {
-      closeSync(fd);
-    }
+  it('inherits no folder of the old root', { skip: bashSkip() }, async () => {
+    // Node closes low descriptors for what it executes, and none that stands alone so high.
+    const within = ['bash', '-c', 'exec 200</; exec "$@"', 'bash'];
+    await withProgram(server().args, { within }, async (program) => {
+      await program.says(NAMESPACE);
+      const fds = `/proc/${String(program.child.pid)}/fd`;
+      const links = readdirSync(fds).map((fd) => readlinkSync(join(fds, fd)));
+      // Its sockets' folders would be roots of their own, too.
+      assert.ok(!links.includes('/'), links.join(' '));
+      assert.ok(links.includes(share), 'it is the folder alone that is open');
+      assert.equal((await program.end()).code, 0);
+    });
   });
 
   it('has ways out of no device that has one', async (context) => {

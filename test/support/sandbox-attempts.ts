@@ -120,7 +120,7 @@ function fileAttempts(folder: string, pid: number): Attempt[] {
     looked('access', () => [there, 0]),
     looked('chdir', () => [folder]),
     looked('readlink', () => [`/proc/${String(pid)}/exe`, Buffer.alloc(1), 1]),
-    looked('stat', () => [`/proc/${String(pid)}/root/etc/passwd`, Buffer.alloc(STAT_BYTES)]),
+    looked('stat', () => [join('/proc', String(pid), 'root/etc'), Buffer.alloc(STAT_BYTES)]),
     looked('stat', () => ['/proc/1/root', Buffer.alloc(STAT_BYTES)]),
     ...throughDescriptors(there),
   ];

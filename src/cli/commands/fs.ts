@@ -181,7 +181,7 @@ function addVirtiofsdOptions(command: Command): void {
         'mandatory',
       ]),
     )
-    .option('--modcaps <LIST>', 'capabilities are left as they are')
+    .option('--modcaps <LIST>', 'the sandbox leaves what it leaves')
     .option('--syslog', 'the log goes to standard error');
 }
 

@@ -21,6 +21,8 @@ const CAP = {
   SETFCAP: 31,
 } as const;
 
+type Name = keyof typeof CAP;
+
 /** `struct __user_cap_header_struct` 8, two `struct __user_cap_data_struct` 12 each. */
 const CAPS = { data: 8, permitted: 4, inheritable: 8, halfBytes: 12, SIZE: 32 } as const;
 const CAPABILITY_VERSION_3 = 0x2008_0522;
@@ -31,9 +33,9 @@ const CAPABILITIES_MAX = 64;
  * What a folder takes that only its owner could do otherwise. IPC_LOCK: kernels before 5.12 count
  * rings of io_uring as locked memory, of which users may have little.
  */
-const TO_READ = [CAP.CHOWN, CAP.DAC_OVERRIDE, CAP.FOWNER, CAP.IPC_LOCK];
+const TO_READ: readonly Name[] = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'IPC_LOCK'];
 /** And what acting as a guest's users takes, special files, and attributes of programs. */
-const TO_OWN = [...TO_READ, CAP.FSETID, CAP.SETGID, CAP.SETUID, CAP.MKNOD, CAP.SETFCAP];
+const TO_OWN: readonly Name[] = ['FSETID', 'SETGID', 'SETUID', 'MKNOD', 'SETFCAP'];
 
 /** Whether this thread may mount. */
 export function mayMount(): boolean {
@@ -49,7 +51,8 @@ export function mayMount(): boolean {
  * @param ownsFiles the folder may be written to
  */
 export function dropCapabilities(ownsFiles: boolean): void {
-  const kept: readonly number[] = ownsFiles ? TO_OWN : TO_READ;
+  const names = ownsFiles ? [...TO_READ, ...TO_OWN] : TO_READ;
+  const kept: readonly number[] = names.map((name) => CAP[name]);
   for (let each = 0; each < CAPABILITIES_MAX; each++) {
     // Who may not drop them from the bounding set has no_new_privs, which has the same effect.
     if (!kept.includes(each)) linuxCall('prctl', PR_CAPBSET_DROP, each);

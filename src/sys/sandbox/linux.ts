@@ -20,19 +20,9 @@ import { leaveFolders } from '../socket-folders.ts';
 import { dropCapabilities } from './capabilities.ts';
 import { executeAgain, isExecutedAgain } from './execute-again.ts';
 import { lastingRules, sealingRules } from './filter-rules.ts';
-import {
-  landlockVersion,
-  makeRuleset,
-  makeRulesetWithoutFiles,
-  restrictSelf,
-} from './landlock.ts';
+import { landlockVersion, makeRuleset, makeRulesetWithoutFiles, restrictSelf } from './landlock.ts';
 import { linuxCall } from './linux-call.ts';
-import {
-  continueInNamespace,
-  enterNamespace,
-  namespaceObstacle,
-  openFolder,
-} from './namespace.ts';
+import { continueInNamespace, enterNamespace, namespaceObstacle, openFolder } from './namespace.ts';
 import { loadedFiles, loadedNames, systemReads } from './program-files.ts';
 import { installFilter } from './seccomp.ts';
 import type { PathNeed, Sandbox, SandboxNeeds, SandboxPlan } from './types.ts';
@@ -83,8 +73,8 @@ export function enterLinux(plan: SandboxPlan): Sandbox {
 }
 
 /**
- * Whether files are shut off by a mount namespace, which is added to `parts` then. The first time in
- * a process this does not return when it is so.
+ * Whether files are shut off by a mount namespace, which is added to `parts` then. The first time
+ * in a process this does not return when it is so.
  *
  * @throws VhostUserError `ERR_VHU_SANDBOX` when it was asked for by name and cannot be had
  */

@@ -73,7 +73,7 @@ const ATTRIBUTES: Readonly<Record<TreeAccess, number>> = {
   share: M.ATTR_NOSUID | M.ATTR_NODEV, // it may be where the program is
 };
 
-/** Where the new root is put together: a folder of every host, which no path is looked up in then. */
+/** Where the new root is put together: a folder of every host; nothing is looked up in it then. */
 const STAGE = '/dev';
 
 /** In the new root, what the program that is executed in it has to know. */
@@ -169,10 +169,7 @@ export function continueInNamespace(): boolean {
   return true;
 }
 
-function planRoot(
-  needs: SandboxNeeds,
-  runs: readonly string[],
-): { plan: RootPlan; cwd: string } {
+function planRoot(needs: SandboxNeeds, runs: readonly string[]): { plan: RootPlan; cwd: string } {
   const planner = new RootPlanner();
   for (const { path, access } of needs.paths) {
     const tree = TREE_ACCESS[access];
@@ -215,7 +212,8 @@ function cloneFolder(path: string, folders: Map<string, number>): void {
 }
 
 function makeRoot(plan: RootPlan, trees: readonly number[], note: Note): void {
-  const umask = process.umask(0o022); // whoever a guest's users are, they walk through these folders
+  // Whoever a guest's users are, they walk through these folders.
+  const umask = process.umask(0o022);
   for (const path of plan.folders) mkdirSync(`${STAGE}${path}`, { recursive: true });
   for (const [path, text] of plan.links) symlinkSync(text, `${STAGE}${path}`);
   plan.mounts.forEach(({ path, isFolder, isOver }, i) => {

@@ -108,7 +108,7 @@ describe('pledge', () => {
       looksUpNames: true,
       usesVsock: true,
       ownsFiles: true,
-    sharesFolder: true,
+      sharesFolder: true,
       fds: [3],
       hasReadOnce: true,
     };

@@ -63,6 +63,7 @@ export class RootPlanner {
     this.#links.set(path, text);
   }
 
+  /** What has come of it. */
   plan(): RootPlan {
     const mounts: PlannedMount[] = [];
     // Parents before what is in them.
@@ -85,7 +86,7 @@ export class RootPlanner {
   #walk(path: string): { path: string; stats: Stats } | null {
     const words = path.split('/');
     let at = '/';
-    for (let links = 0; words.length > 0; ) {
+    for (let links = 0; words.length > 0;) {
       const word = words.shift() ?? '';
       if (word === '' || word === '.') continue;
       if (word === '..') {

@@ -156,6 +156,14 @@ const NUMBERS: Readonly<Record<string, Fact>> = {
   'activation.ts FIRST_FD': fact(3, SYSTEMD_FDS),
   'sandbox/execute-again.ts LISTEN_FDS_START': fact(3, SYSTEMD_FDS),
   'dir.ts RECORD_ALIGN': fact(8, `${LINUX_READDIR}: filldir64, sizeof(u64)`),
+  'sandbox/linux.ts VERSION_WITH_PORTS': fact(
+    4,
+    `${ZIG}/any-linux-any/linux/landlock.h: LANDLOCK_ACCESS_NET_BIND_TCP, the fourth version`,
+  ),
+  'sandbox/namespace.ts MOUNT.MNT_DETACH': fact(
+    2,
+    `${ZIG}/generic-musl/sys/mount.h: MNT_DETACH; sys/mount.h and linux/fs.h disagree`,
+  ),
   'sandbox/landlock.ts DNS_PORT': fact(53, DNS),
   'sandbox/darwin.ts DNS_PORT': fact(53, DNS),
   'sandbox/linux.ts VERSION_WITH_REFER': fact(

@@ -28,7 +28,8 @@ const HEADERS: readonly string[] = [
     ['netinet/in.h', 'netinet/tcp.h', 'fcntl.h', 'poll.h', 'dirent.h', 'unistd.h', 'errno.h'],
     ['termios.h', 'stdio.h', 'stdlib.h', 'stddef.h', 'stdint.h', 'string.h', 'sched.h', 'limits.h'],
     ['linux/falloc.h', 'linux/fs.h', 'linux/vm_sockets.h', 'linux/magic.h', 'linux/capability.h'],
-    ['linux/io_uring.h', 'linux/kvm.h', 'linux/landlock.h', 'launch.h'],
+    ['linux/io_uring.h', 'linux/kvm.h', 'linux/landlock.h', 'linux/mount.h', 'linux/prctl.h'],
+    ['launch.h'],
   );
 
 /** What comes before every probe of a target. */

@@ -82,6 +82,7 @@ const GROUPS: readonly (readonly [Where, string, Readonly<Record<string, string>
     'sandbox/landlock.ts ',
     { EBADFD: 'EBADFD', FS_RIGHTS_1: '(LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1' },
   ],
+  ...namespaceGroups(),
   ['linux', 'notifier.ts ', { VALUE_BYTES: 'sizeof(eventfd_t)' }],
   ['linux', 'poller-epoll.ts ', { READ_WRITE: 'EPOLLIN | EPOLLOUT' }],
   ['all', 'poller-kqueue.ts ', { READABLE: 'POLLIN', WRITABLE: 'POLLOUT' }],
@@ -123,6 +124,54 @@ const GROUPS: readonly (readonly [Where, string, Readonly<Record<string, string>
   ...uringGroups(),
   ...capsicumGroups(),
 ];
+
+function namespaceGroups(): (readonly [Where, string, Readonly<Record<string, string>>])[] {
+  const named = (prefix: string, names: readonly string[], ours = ''): Record<string, string> =>
+    Object.fromEntries(names.map((name) => [`${ours}${name}`, `${prefix}${name}`]));
+  const caps = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'SETGID', 'SETUID', 'IPC_LOCK'];
+  const head = 'sizeof(struct __user_cap_header_struct)';
+  const half = 'sizeof(struct __user_cap_data_struct)';
+  return [
+    [
+      'linux',
+      'sandbox/namespace.ts MOUNT.',
+      {
+        ...named('MS_', ['NOSUID', 'NODEV', 'NOEXEC', 'REC', 'PRIVATE', 'SLAVE'], 'MS_'),
+        ...named('MOUNT_ATTR_', ['RDONLY', 'NOSUID', 'NODEV', 'NOEXEC'], 'ATTR_'),
+        ...named('', ['CLONE_NEWNS', 'OPEN_TREE_CLONE', 'OPEN_TREE_CLOEXEC', 'AT_FDCWD']),
+        ...named('', ['AT_EMPTY_PATH', 'AT_RECURSIVE', 'TMPFS_MAGIC']),
+        F_EMPTY_PATH: 'MOVE_MOUNT_F_EMPTY_PATH',
+      },
+    ],
+    [
+      'linux',
+      'sandbox/namespace.ts MOUNT_ATTR.',
+      {
+        attrSet: 'offsetof(struct mount_attr, attr_set)',
+        propagation: 'offsetof(struct mount_attr, propagation)',
+        SIZE: 'sizeof(struct mount_attr)',
+      },
+    ],
+    [
+      'linux',
+      'sandbox/capabilities.ts CAP.',
+      named('CAP_', [...caps, 'SYS_ADMIN', 'MKNOD', 'SETFCAP']),
+    ],
+    [
+      'linux',
+      'sandbox/capabilities.ts ',
+      {
+        CAPABILITY_VERSION_3: '_LINUX_CAPABILITY_VERSION_3',
+        PR_CAPBSET_DROP: 'PR_CAPBSET_DROP',
+        'CAPS.data': head,
+        'CAPS.permitted': 'offsetof(struct __user_cap_data_struct, permitted)',
+        'CAPS.inheritable': 'offsetof(struct __user_cap_data_struct, inheritable)',
+        'CAPS.halfBytes': half,
+        'CAPS.SIZE': `${head} + 2 * ${half}`,
+      },
+    ],
+  ];
+}
 
 /** Without the bits that number a word of `cap_rights_t`, and without LOOKUP of what has it. */
 function capsicumGroups(): (readonly [Where, string, Readonly<Record<string, string>>])[] {
@@ -243,6 +292,8 @@ const OUR_OWN: Readonly<Record<string, string>> = {
   'sandbox/execute-again.ts ADDRESS_BYTES': 'of a pointer on 64-bit hosts',
   'sandbox/execute-again.ts ADDRESS_HIGH': 'arithmetic',
   'sandbox/execute-again.ts LISTEN_FDS_MAX': 'a bound of our own',
+  'sandbox/capabilities.ts CAPABILITIES_MAX': 'a bound of our own',
+  'sandbox/root-plan.ts LINKS_MAX': 'a bound of our own',
   'sandbox/freebsd.ts HIGH': 'arithmetic',
   'sandbox/freebsd.ts FDS_LOOKED_AT': 'a bound of our own',
   'sandbox/seccomp.ts ADDRESS_HIGH': 'arithmetic',
