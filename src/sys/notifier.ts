@@ -27,10 +27,14 @@ const value = new NativeBlock(VALUE_BYTES);
 value.view.setUint32(0, 1, true);
 const drained = new NativeBlock(DRAIN_BYTES);
 
+/** What is written to signal, for somebody else who writes it: a ring of io_uring. */
+export const SIGNAL: { readonly address: number; readonly bytes: number } = {
+  address: value.address,
+  bytes: VALUE_BYTES,
+};
+
 /** The end that signals. Owns its fd. */
 export class Notifier {
-  /** The size of what is written to signal. */
-  static readonly VALUE_BYTES: number = VALUE_BYTES;
   #fd: number;
 
   constructor(fd: number) {
@@ -43,11 +47,6 @@ export class Notifier {
   /** The fd, borrowed; -1 once closed. */
   get fd(): number {
     return this.#fd;
-  }
-
-  /** What is written to signal, for somebody else who writes. */
-  get valueAddress(): number {
-    return value.address;
   }
 
   /** Signals; 0, or a negative errno. A full pipe or a saturated eventfd has been signalled: 0. */

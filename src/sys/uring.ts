@@ -12,7 +12,7 @@ import { fellBack } from './fallback.ts';
 import { closeFd } from './fd.ts';
 import * as libc from './libc.ts';
 import { NativeBlock } from './native.ts';
-import { Notifier } from './notifier.ts';
+import { SIGNAL } from './notifier.ts';
 
 /** uapi/linux/io_uring.h: `struct io_uring_params`. */
 const PARAMS = { sqEntries: 0, cqEntries: 4, flags: 8, features: 20, sq: 40, cq: 80, SIZE: 120 };
@@ -240,14 +240,13 @@ export class Uring {
   }
 
   /**
-   * Signals a notifier, when it is handed over: the kernel writes at once. It completes only if
-   * that fails. False where the kernel cannot keep quiet (before Linux 5.17), too.
+   * Signals the notifier that has this fd, when it is handed over: the kernel writes at once. It
+   * completes only if that fails. False where the kernel cannot keep quiet (before Linux 5.17), too.
    */
-  prepSignal(notifier: Notifier, userData: number): boolean {
+  prepSignal(fd: number, userData: number): boolean {
     if (!this.#skipsSuccess) return false;
-    const { fd, valueAddress } = notifier;
     const op = OP.WRITE | (IOSQE_CQE_SKIP_SUCCESS << 8); // the flags are the second byte
-    return this.#prepare(op, fd, 0, valueAddress, Notifier.VALUE_BYTES, 0, userData);
+    return this.#prepare(op, fd, 0, SIGNAL.address, SIGNAL.bytes, 0, userData);
   }
 
   /** Completes at once and does nothing. */

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { READABLE, createNotifier } from '../../sys/index.ts';
-import type { Notifier, Uring } from '../../sys/index.ts';
+import type { Uring } from '../../sys/index.ts';
 import { UringReactor } from './reactor-uring.ts';
 
 const ECANCELED = 125;
@@ -26,8 +26,8 @@ class FullRing {
     return this.#take(`cancel ${String(userData)}`);
   }
 
-  prepSignal(notifier: Notifier): boolean {
-    return this.#take(`signal ${String(notifier.fd)}`);
+  prepSignal(fd: number): boolean {
+    return this.#take(`signal ${String(fd)}`);
   }
 
   submit(): number {

@@ -123,7 +123,7 @@ export class UringReactor implements WorkerReactor {
   }
 
   signalByWait(notifier: Notifier): void {
-    if (!this.uring.prepSignal(notifier, IGNORED)) notifier.signal();
+    if (!this.uring.prepSignal(notifier.fd, IGNORED)) notifier.signal();
   }
 
   wait(timeoutUs: number): void {
