@@ -240,8 +240,8 @@ export class Uring {
   }
 
   /**
-   * Signals the notifier that has this fd, when it is handed over: the kernel writes at once. It
-   * completes only if that fails. False where the kernel cannot keep quiet (before Linux 5.17), too.
+   * Signals the notifier of this fd, when it is handed over: the kernel writes at once. It only
+   * completes if that fails. False also where the kernel cannot keep quiet (before Linux 5.17).
    */
   prepSignal(fd: number, userData: number): boolean {
     if (!this.#skipsSuccess) return false;
