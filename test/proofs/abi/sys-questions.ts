@@ -83,7 +83,11 @@ const GROUPS: readonly (readonly [Where, string, Readonly<Record<string, string>
     { EBADFD: 'EBADFD', FS_RIGHTS_1: '(LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1' },
   ],
   ...namespaceGroups(),
-  ['linux', 'notifier.ts ', { VALUE_BYTES: 'sizeof(eventfd_t)' }],
+  [
+    'linux',
+    'notifier.ts ',
+    { VALUE_BYTES: 'sizeof(eventfd_t)', 'SIGNAL.bytes': 'sizeof(eventfd_t)' },
+  ],
   ['linux', 'poller-epoll.ts ', { READ_WRITE: 'EPOLLIN | EPOLLOUT' }],
   ['all', 'poller-kqueue.ts ', { READABLE: 'POLLIN', WRITABLE: 'POLLOUT' }],
   ['all', 'poller-kqueue.ts ', { TIMESPEC_BYTES: 'sizeof(struct timespec)' }],
