@@ -97,7 +97,7 @@ export class Accepting {
     const seen = peek(fd, address, CONNECT_BYTES_MAX);
     if (seen === EAGAIN) return;
     if (seen <= 0) {
-      this.#flows.release(slot);
+      this.#flows.ends.release(slot);
       return;
     }
     const newline = bytes.subarray(0, seen).indexOf(NEWLINE);
@@ -107,7 +107,7 @@ export class Accepting {
     receive(fd, address, count);
     const line = /^connect (\d{1,10})\r?\n$/i.exec(text);
     if (line !== null && Number(line[1]) <= VSOCK_PORT_MAX) {
-      if (table.watch[slot] !== null) this.#flows.watch(slot, 0);
+      if (table.watch[slot] !== null) this.#flows.sockets.watch(slot, 0);
       const guestPort = Number(line[1]);
       this.#request(slot, VSOCK_CID.host, this.#freePort(guestPort), guestPort);
     } else if (newline >= 0 || text.length >= CONNECT_BYTES_MAX) {
@@ -117,7 +117,7 @@ export class Accepting {
         `${this.#udsPath}: a program said ${JSON.stringify(text)}, and "CONNECT port" ` +
           'was expected: it is hung up on',
       );
-      this.#flows.release(slot);
+      this.#flows.ends.release(slot);
     } else {
       this.#greetings.set(slot, text);
     }
@@ -138,7 +138,7 @@ export class Accepting {
     makeRoom(this.#flows, slot);
     // So little fits into a socket that is new, unless its other side is gone already.
     if (count > 0 && send(fd, address, count) !== count) {
-      this.#flows.reset(slot);
+      this.#flows.ends.reset(slot);
       return;
     }
     this.#flows.establish(slot);
@@ -206,10 +206,10 @@ export class Accepting {
       return;
     }
     table.mark(slot, FLAG.hybrid);
-    this.#flows.deadline(slot, GREETING_MS);
+    this.#flows.deadlines.give(slot, GREETING_MS);
     this.greet(slot); // most programs have said it by now
     if (table.fd[slot] === fd && table.state[slot] === STATE.greeting) {
-      this.#flows.watch(slot, READABLE);
+      this.#flows.sockets.watch(slot, READABLE);
     }
   }
 
@@ -218,8 +218,8 @@ export class Accepting {
     const { table } = this.#flows;
     table.state[slot] = STATE.requested;
     table.list(slot, guestPort, peerCid, peerPort);
-    this.#flows.deadline(slot, ANSWER_MS);
-    this.#flows.announce(slot, PENDING.request);
+    this.#flows.deadlines.give(slot, ANSWER_MS);
+    this.#flows.notices.announce(slot, PENDING.request);
   }
 
   /** A port of the host that is not in use with this port of the guest. */

@@ -8,13 +8,7 @@
  */
 import type { Chain, Virtqueue } from '../../virtqueue/index.ts';
 import { COUNTER } from '../../backend/index.ts';
-import type {
-  DataPlane,
-  DataPlaneContext,
-  DataPlaneFactory,
-  ReactorTimer,
-} from '../../backend/index.ts';
-import { STATE } from './connections.ts';
+import type { DataPlane, DataPlaneContext, DataPlaneFactory } from '../../backend/index.ts';
 import { Flows } from './flows.ts';
 import { GuestPackets } from './guest-packets.ts';
 import { HostSide } from './host-side.ts';
@@ -22,9 +16,6 @@ import { VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, VIRTIO_VSOCK_F, VSOCK_EVENT } from 
 import { VSOCK_QUEUE } from './layout.ts';
 import { LimitedLog } from './limited-log.ts';
 import type { VsockControl, VsockPlaneOptions } from './plan.ts';
-
-/** How often deadlines are looked at, while there are some. */
-const SWEEP_MS = 500;
 
 /** See the module. */
 export class VsockDataPlane implements DataPlane {
@@ -40,7 +31,6 @@ export class VsockDataPlane implements DataPlane {
   #attached = false;
   /** The guest has to be told that its connections are gone. */
   #resetWanted = false;
-  #sweep: ReactorTimer | null = null;
 
   constructor(context: DataPlaneContext, options: VsockPlaneOptions) {
     const { reactor, counters } = context;
@@ -94,7 +84,6 @@ export class VsockDataPlane implements DataPlane {
       this.#count(COUNTER.guestFaults, flows.rx.tooSmall);
       flows.rx.tooSmall = 0;
     }
-    if (flows.timed && this.#sweep === null) this.#planSweep();
     return done;
   }
 
@@ -124,13 +113,12 @@ export class VsockDataPlane implements DataPlane {
       this.#host.told(order);
       return;
     }
-    this.#flows.forgetGuest();
+    this.#flows.ends.forgetGuest();
     this.#attached = false;
     this.#resetWanted = false;
   }
 
   close(): void {
-    this.#sweep?.cancel();
     this.#host.close();
     this.#flows.close();
     this.#packets.close();
@@ -145,7 +133,7 @@ export class VsockDataPlane implements DataPlane {
     this.#tx = queue;
     if (resumed) return;
     if (queue.savedState().availIndex === 0) {
-      this.#flows.forgetGuest();
+      this.#flows.ends.forgetGuest();
       this.#resetWanted = false;
     } else if (!this.#attached) {
       this.#resetWanted = true;
@@ -182,25 +170,6 @@ export class VsockDataPlane implements DataPlane {
   #returnEvents(queue: Virtqueue): void {
     for (const chain of this.#eventChains.splice(0).reverse()) queue.unpop(chain);
     this.#events = null;
-  }
-
-  /** Ends what takes too long. */
-  #planSweep(): void {
-    this.#sweep = this.#context.reactor.after(SWEEP_MS, () => {
-      this.#sweep = null;
-      const { table } = this.#flows;
-      const nowMs = performance.now();
-      let more = false;
-      for (let slot = 0; slot < table.end; slot++) {
-        const dueMs = table.deadlineMs[slot] as number;
-        const state = table.state[slot];
-        if (dueMs === 0 || state === STATE.free) continue;
-        if (dueMs > nowMs) more = true;
-        else if (state === STATE.greeting) this.#flows.release(slot);
-        else this.#flows.reset(slot);
-      }
-      this.#flows.timed = more;
-    });
   }
 
   #count(slot: number, by: number): void {

@@ -10,7 +10,6 @@ import {
   WRITABLE,
   READABLE,
   NativeBlock,
-  closeFd,
   connectSocket,
   errnoName,
   openSocket,
@@ -88,14 +87,14 @@ export class Dialling {
     const { table } = this.#flows;
     const target = this.#targets.find(port);
     if (target === null) {
-      this.#flows.reset(slot);
+      this.#flows.ends.reset(slot);
       return;
     }
     if (target.kind === 'address') {
       this.#connect(slot, [target.address]);
       return;
     }
-    this.#flows.deadline(slot, ANSWER_MS);
+    this.#flows.deadlines.give(slot, ANSWER_MS);
     this.#context.tell({
       kind: 'resolve',
       slot,
@@ -108,7 +107,7 @@ export class Dialling {
   dialSibling(slot: number, port: number): void {
     const { table } = this.#flows;
     if (!this.#options.siblings) {
-      this.#flows.reset(slot);
+      this.#flows.ends.reset(slot);
       return;
     }
     const type = typeOf(table.type[slot] as number);
@@ -118,13 +117,13 @@ export class Dialling {
       [ours, theirs] = socketPair(type);
     } catch (error) {
       this.#log.once('error', 'socketpair', errorMessage(error));
-      this.#flows.reset(slot);
+      this.#flows.ends.reset(slot);
       return;
     }
     table.fd[slot] = ours;
     table.mark(slot, FLAG.sibling);
-    this.#flows.deadline(slot, ANSWER_MS);
-    this.#flows.watch(slot, READABLE);
+    this.#flows.deadlines.give(slot, ANSWER_MS);
+    this.#flows.sockets.watch(slot, READABLE);
     const call: SiblingCall = {
       fd: theirs,
       type,
@@ -143,12 +142,12 @@ export class Dialling {
     if (table.serial[slot] !== serial || table.state[slot] !== STATE.connecting) return;
     if (addresses.length === 0) {
       this.#log.once('warn', host, `no address is known for ${host}: the guest is refused`);
-      this.#flows.reset(slot);
+      this.#flows.ends.reset(slot);
       return;
     }
     const target = this.#targets.find(table.peerPort[slot] as number);
     if (target?.kind !== 'name') {
-      this.#flows.reset(slot);
+      this.#flows.ends.reset(slot);
       return;
     }
     const { port } = target;
@@ -187,13 +186,13 @@ export class Dialling {
     const got = receive(table.fd[slot] as number, address, 1);
     if (got === EAGAIN) return;
     if (got === 1 && bytes[0] === ACCEPTED) this.#connected(slot);
-    else this.#flows.reset(slot);
+    else this.#flows.ends.reset(slot);
   }
 
   #connect(slot: number, addresses: readonly SocketAddress[]): void {
     const attempt: Attempt = { addresses, next: 0 };
     this.#attempts.set(slot, attempt);
-    this.#flows.deadline(slot, ANSWER_MS);
+    this.#flows.deadlines.give(slot, ANSWER_MS);
     this.#tryNext(slot, attempt);
   }
 
@@ -201,13 +200,13 @@ export class Dialling {
     const { table } = this.#flows;
     const where = attempt.addresses[attempt.next];
     if (where === undefined) {
-      this.#flows.reset(slot);
+      this.#flows.ends.reset(slot);
       return;
     }
     const type = typeOf(table.type[slot] as number);
     if (type === 'seqpacket' && where.family === 'inet') {
       this.#log.once('warn', 'tcp', `${socketName(where)}: TCP has no SOCK_SEQPACKET: refused`);
-      this.#flows.reset(slot);
+      this.#flows.ends.reset(slot);
       return;
     }
     const fd = openSocket(where, type);
@@ -231,7 +230,7 @@ export class Dialling {
       result = connectSocket(table.fd[slot] as number, where);
     } catch (error) {
       this.#log.once('error', 'path', errorMessage(error)); // a path that is too long
-      this.#flows.reset(slot);
+      this.#flows.ends.reset(slot);
       return;
     }
     if (result === 0) {
@@ -239,7 +238,7 @@ export class Dialling {
       return;
     }
     if (result === EINPROGRESS) {
-      this.#flows.watch(slot, WRITABLE);
+      this.#flows.sockets.watch(slot, WRITABLE);
       return;
     }
     if (result !== EAGAIN || where.family !== 'unix') {
@@ -267,7 +266,6 @@ export class Dialling {
   }
 
   #failed(slot: number, errno: number): void {
-    const { table } = this.#flows;
     const attempt = this.#attempts.get(slot);
     const where = attempt?.addresses[attempt.next];
     const name = where === undefined ? '' : socketName(where);
@@ -283,15 +281,9 @@ export class Dialling {
           (advice === undefined ? '' : `; ${advice}`),
       );
     }
-    const fd = table.fd[slot] as number;
-    if (fd >= 0) {
-      table.watch[slot]?.close();
-      table.watch[slot] = null;
-      table.fd[slot] = -1;
-      closeFd(fd);
-    }
+    this.#flows.sockets.close(slot);
     if (attempt === undefined) {
-      this.#flows.reset(slot);
+      this.#flows.ends.reset(slot);
       return;
     }
     attempt.next++;
@@ -301,7 +293,7 @@ export class Dialling {
   #connected(slot: number): void {
     this.#attempts.delete(slot);
     makeRoom(this.#flows, slot);
-    this.#flows.announce(slot, PENDING.response);
+    this.#flows.notices.announce(slot, PENDING.response);
     this.#flows.establish(slot);
   }
 }

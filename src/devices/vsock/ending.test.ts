@@ -181,10 +181,10 @@ it('a program that reads slowly has a minute anew whenever it has read something
   table.list(slot, FLOW.srcPort, 2, FLOW.dstPort);
   flows.establish(slot);
   backlog.append(slot, block.address, ROOM_BYTES);
-  flows.guestShutDown(slot, SHUTDOWN.BOTH);
+  flows.ends.guestShutDown(slot, SHUTDOWN.BOTH);
   assert.equal(table.state[slot], STATE.draining);
   table.deadlineMs[slot] = 1; // nearly over
-  flows.guestShutDown(slot, SHUTDOWN.BOTH);
+  flows.ends.guestShutDown(slot, SHUTDOWN.BOTH);
   onReady(WRITABLE);
   assert.equal(table.deadlineMs[slot], 1, 'neither saying it again nor a full socket is progress');
   while (receive(theirs, block.address, ROOM_BYTES) > 0);

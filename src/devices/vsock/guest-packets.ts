@@ -78,7 +78,7 @@ export class GuestPackets {
     if (op === VIRTIO_VSOCK_OP.RST) {
       if (batch.slot === slot) this.#flows.flushBatch();
       // Flushing may have ended it.
-      if (table.find(guestPort, peerCid, peerPort) === slot) this.#flows.guestReset(slot);
+      if (table.find(guestPort, peerCid, peerPort) === slot) this.#flows.ends.guestReset(slot);
       return false;
     }
     const tooLong = bytes > chain.readableBytes - VSOCK_HEADER.SIZE;
@@ -106,7 +106,7 @@ export class GuestPackets {
     far: boolean,
   ): void {
     if (op === VIRTIO_VSOCK_OP.RST) return; // never in reply to one: it would go on for ever
-    const { table, resets } = this.#flows;
+    const { table, notices } = this.#flows;
     const portsInRange = guestPort <= VSOCK_PORT_MAX && peerPort <= VSOCK_PORT_MAX;
     const reachable = !far && (peerCid === VSOCK_CID.host || peerCid >= VSOCK_CID.firstGuest);
     if (!portsInRange || !reachable) bump(this.#counters, COUNTER.guestFaults);
@@ -116,7 +116,7 @@ export class GuestPackets {
       if (slot < 0) this.#host.accepting.full();
     }
     if (slot < 0) {
-      resets.add(type, peerCid, peerPort, guestPort);
+      notices.resets.add(type, peerCid, peerPort, guestPort);
       return;
     }
     const { view } = this.#header;
@@ -145,13 +145,13 @@ export class GuestPackets {
           this.#fault(slot);
           return;
         }
-        this.#flows.guestShutDown(slot, flags & VIRTIO_VSOCK_SHUTDOWN.BOTH);
+        this.#flows.ends.guestShutDown(slot, flags & VIRTIO_VSOCK_SHUTDOWN.BOTH);
         return;
       }
       case VIRTIO_VSOCK_OP.CREDIT_UPDATE:
         return; // as every packet is one
       case VIRTIO_VSOCK_OP.CREDIT_REQUEST:
-        this.#flows.announce(slot, PENDING.credit);
+        this.#flows.notices.announce(slot, PENDING.credit);
         return;
       default:
         this.#fault(slot);
@@ -170,7 +170,7 @@ export class GuestPackets {
     const guestPort = table.guestPort[slot] as number;
     const peerCid = table.peerCid[slot] as number;
     const peerPort = table.peerPort[slot] as number;
-    this.#flows.guestReset(slot);
+    this.#flows.ends.guestReset(slot);
     this.#unknown(VIRTIO_VSOCK_OP.REQUEST, type, guestPort, peerCid, peerPort, false);
   }
 
@@ -199,7 +199,7 @@ export class GuestPackets {
   /** The guest broke the rules: its connection is reset, all else goes on. */
   #fault(slot: number): void {
     bump(this.#counters, COUNTER.guestFaults);
-    this.#flows.reset(slot);
+    this.#flows.ends.reset(slot);
   }
 }
 

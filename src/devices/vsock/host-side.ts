@@ -71,7 +71,7 @@ export class HostSide {
           'reading: the connection is reset; a Unix socket keeps messages whole',
       );
     }
-    this.#flows.reset(slot);
+    this.#flows.ends.reset(slot);
   }
 
   /** A connection has come to its end. */
