@@ -46,7 +46,7 @@ const START = [
 
 const PARTS: readonly Part[] = [
   {
-    entries: ['cli/main', 'sys/index'],
+    entries: ['cli/main', 'sys/index', 'doctor/sandbox-trial'],
     chunks: {
       start: START,
       serve: ['cli/serve', 'cli/socket-address', 'cli/qemu', 'sys/index'],

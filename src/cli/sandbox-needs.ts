@@ -7,7 +7,7 @@
 import { realpathSync, statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { isatty } from 'node:tty';
 import { NO_NEEDS, mergeNeeds } from '../sys/sandbox/index.ts';
 import type { PathNeed, SandboxNeeds } from '../sys/sandbox/index.ts';
@@ -139,25 +139,7 @@ export function programNeeds(): SandboxNeeds {
   return needs({ paths });
 }
 
-/** The folders of this package and of those that it uses, and the file that was started. */
-export function programFiles(moduleUrls: readonly string[]): string[] {
-  const files = moduleUrls.map((url) => real(new URL(url)) ?? '').filter((path) => path !== '');
-  const started = real(process.argv[1] ?? '');
-  return [...new Set([...files.map(packageFolder), ...(started === null ? [] : [started])])];
-}
-
-/** All that was installed together, or else the folder of the package. */
-function packageFolder(file: string): string {
-  const parts = file.split('/');
-  const at = parts.indexOf('node_modules');
-  if (at > 0) return parts.slice(0, at + 1).join('/');
-  for (let folder = dirname(file); folder !== dirname(folder); folder = dirname(folder)) {
-    if (real(join(folder, 'package.json')) !== null) return folder;
-  }
-  return dirname(file);
-}
-
-function real(path: string | URL): string | null {
+function real(path: string): string | null {
   try {
     return realpathSync(path);
   } catch {

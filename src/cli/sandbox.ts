@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { enterSandbox, mergeNeeds } from '../sys/sandbox/index.ts';
+import { enterSandbox, mergeNeeds, programFiles } from '../sys/sandbox/index.ts';
 import type { Sandbox, SandboxNeeds } from '../sys/sandbox/index.ts';
 import type { SandboxOptions } from './options.ts';
-import { programFiles, programNeeds } from './sandbox-needs.ts';
+import { programNeeds } from './sandbox-needs.ts';
 import type { Remark } from './serve.ts';
 
 /** A process has one. Null: it is not wanted, or was not entered yet. */
@@ -37,8 +37,9 @@ export function enterDeviceSandbox(
 export function sealDeviceSandbox(): Remark | null {
   if (current === null) return null;
   current.seal();
-  const { parts, missing } = current;
+  const { parts, missing, noNamespace } = current;
   const text = parts.length === 0 ? 'none' : parts.join(', ');
   const without = missing.map((each) => `; not ${each}`).join('');
-  return { level: 'info', text: `sandbox: ${text}${without}` };
+  const instead = noNamespace === undefined ? '' : `; no mount namespace: ${noNamespace}`;
+  return { level: 'info', text: `sandbox: ${text}${without}${instead}` };
 }

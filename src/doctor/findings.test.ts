@@ -19,6 +19,7 @@ import { fdFinding, mountShm, shmRoom } from './limits.ts';
 import { VhostUserError } from '../util/index.ts';
 import { nativeFault, nodeFinding } from './program.ts';
 import { judgeSandbox, otherSandbox } from './sandbox.ts';
+import { judgeSharedFolder, parseTrial, untold } from './shared-folder.ts';
 
 const HOST: HostFacts = {
   os: 'linux',
@@ -227,6 +228,44 @@ test('a sandbox is told by the version of Landlock, and why there is none', () =
   for (const errno of ['EOPNOTSUPP', 'ENOSYS']) {
     assert.deepEqual([refused(errno).status, refused(errno).needed], ['missing', false]);
   }
+});
+
+test('a shared folder is told its sandbox, why it is no mount namespace, and how to get one', () => {
+  const parts = ['Landlock 7', 'seccomp'];
+  const noNamespace = 'it takes CAP_SYS_ADMIN, which this process does not have';
+  const root = host({ isRoot: true });
+  const best = { parts: ['mount namespace', ...parts], missing: [], noNamespace: null };
+  const { status, detail, remedy: todo } = judgeSharedFolder(best, root, 'none');
+  assert.deepEqual([status, todo], ['works', null]);
+  assert.equal(detail, 'by mount namespace, Landlock 7, seccomp');
+  for (const [facts, users, reason, said, command] of [
+    [HOST, 'mapped', noNamespace, /; a user namespace gives that$/, /^unshare -r --map-auto -- vh/],
+    [HOST, 'single', noNamespace, /no ids for users of the guest/, /^sudo vhost-user fs/],
+    [HOST, 'none', noNamespace, /nor do user namespaces give/, /^sudo vhost-user fs/],
+    [root, 'none', noNamespace, /does not have$/, /keep CAP_SYS_ADMIN/],
+    [root, 'none', 'mount_setattr(): ENOSYS', /: mount_setattr\(\): ENOSYS$/, /5\.12/],
+    [root, 'none', 'mount(/): EACCES', /mount\(\/\): EACCES$/, /security module/],
+    [host({ isContainer: true }), 'none', noNamespace, /CAP_SYS_ADMIN/, /--cap-add SYS_ADMIN/],
+  ] as const) {
+    const found = judgeSharedFolder({ parts, missing: [], noNamespace: reason }, facts, users);
+    assert.equal(found.status, 'works');
+    assert.match(found.detail, /^by Landlock 7, seccomp; a mount namespace would shut more: /);
+    assert.match(found.detail, said);
+    assert.match(found.remedy?.commands[0] ?? found.remedy?.text ?? '', command);
+  }
+});
+
+test('a shared folder without all of its sandbox is missing it, or it is unknown', () => {
+  const lacking = { parts: ['seccomp'], missing: ['Landlock: this kernel has none'] };
+  const found = judgeSharedFolder({ ...lacking, noNamespace: null }, HOST, 'none');
+  assert.deepEqual([found.status, found.needed], ['missing', false]);
+  assert.equal(found.detail, 'by seccomp; not Landlock: this kernel has none');
+  const nothing = judgeSharedFolder({ parts: [], missing: [], noNamespace: null }, HOST, 'none');
+  assert.deepEqual([nothing.status, nothing.detail], ['missing', 'by nothing']);
+  const fault = parseTrial({ stdout: '', stderr: '', fault: 'ended by SIGSYS' });
+  assert.equal(fault, 'ended by SIGSYS');
+  assert.equal(untold(fault).status, 'unknown');
+  assert.equal(parseTrial({ stdout: 'oops', stderr: '', fault: null }), 'printed no answer: oops');
 });
 
 test('errors of native modules are told apart by what the loaders say', () => {

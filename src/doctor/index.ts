@@ -16,6 +16,7 @@ import { limitFindings, readLimits } from './limits.ts';
 import { loadSys, nativeFinding, nodeFinding } from './program.ts';
 import type { Sys } from './program.ts';
 import { sandboxFinding } from './sandbox.ts';
+import { sharedFolderFinding } from './shared-folder.ts';
 import { socketFinding } from './sockets.ts';
 import { otherMonitors, vmmFindings } from './vmm.ts';
 
@@ -54,6 +55,7 @@ export async function examine(
     nativeFinding(loaded, host),
     ...(sys === null ? [] : kernelFindings(sys, host)),
     ...sandboxFinding(sys, host),
+    ...(await sharedFolderFinding(sys, host)),
     ...limitFindings(limits, host),
     sockets,
     ...vmmFindings(qemus, host, hasPipesOnly(host, sys), otherMonitors(path)),

@@ -265,8 +265,32 @@ test('a user who is not root finds all that is needed, and is told of sudo where
   if (answer === null) return;
   for (const { id, status, remedy } of answer.findings) {
     if (id !== 'dev-shm') assert.match(status, /works|slower/, id);
-    for (const line of remedy?.commands ?? []) assert.match(line, /^(sudo|docker|ulimit) /, id);
+    const known = /^(sudo|docker|ulimit|unshare) /;
+    for (const line of remedy?.commands ?? []) assert.match(line, known, id);
   }
+});
+
+test('the sandbox of a shared folder is told by entering it, as root and without rights', (t) => {
+  const asRoot = mounted(t, 'true');
+  const asNobody = mounted(t, 'true', true);
+  if (asRoot === null || asNobody === null) return;
+  assert.match(finding(asRoot, 'shared-folder').detail, /^by mount namespace, .*seccomp$/);
+  assert.equal(finding(asRoot, 'shared-folder').remedy, null);
+  const { status, detail, remedy } = finding(asNobody, 'shared-folder');
+  assert.equal(status, 'works');
+  assert.match(detail, /^by Landlock \d+, seccomp; .*CAP_SYS_ADMIN, which this process does not/);
+  assert.match(detail, /user namespaces? gives? that/);
+  assert.ok(remedy);
+});
+
+test('root whom a filter keeps from mounting is told the call that failed', (t) => {
+  const inject = ['-e', 'trace=move_mount', '-e', 'inject=move_mount:error=EPERM'];
+  const answer = strace(t, inject);
+  if (answer === null) return;
+  const { status, detail, remedy } = finding(answer, 'shared-folder');
+  assert.equal(status, 'works');
+  if (process.geteuid?.() === 0) assert.match(detail, /shut more: move_mount\(\S+\): EPERM$/);
+  assert.ok(remedy);
 });
 
 test('what is printed for programs keeps to its schema, and each id is explained', async () => {
@@ -296,24 +320,35 @@ test('what is printed for programs keeps to its schema, and each id is explained
 });
 
 test('where io_uring is refused, disks are said to be slower, and nothing is missing', (t) => {
-  const strace = ['--seccomp-bpf', '-f', '-o', '/dev/null'];
-  const inject = ['-e', 'trace=io_uring_setup', '-e', 'inject=io_uring_setup:error=EPERM'];
-  if (spawnSync('strace', [...strace, ...inject, 'true']).status !== 0) {
-    t.skip('strace that can fail system calls is not installed');
-    return;
-  }
-  const program = [process.execPath, PROGRAM_FILE, 'doctor', '--json', '--qemu', good];
-  const result = spawnSync('strace', [...strace, ...inject, ...program], {
-    encoding: 'utf8',
-    env: { ...process.env, ...NATIVE },
-  });
-  assert.equal(result.status, 0, result.stderr);
-  const { status, detail, remedy } = finding(parsed(result.stdout), 'io_uring');
+  const answer = strace(t, [
+    '-e',
+    'trace=io_uring_setup',
+    '-e',
+    'inject=io_uring_setup:error=EPERM',
+  ]);
+  if (answer === null) return;
+  const { status, detail, remedy } = finding(answer, 'io_uring');
   assert.equal(status, 'slower');
   assert.match(detail, /EPERM|io_uring_disabled/);
   assert.match(detail, /preadv/);
   assert.ok(remedy);
 });
+
+/** The program under strace, which fails some of its system calls. */
+function strace(t: TestContext, inject: readonly string[]): Answer | null {
+  const words = ['--seccomp-bpf', '-f', '-o', '/dev/null', ...inject];
+  if (spawnSync('strace', [...words, 'true']).status !== 0) {
+    t.skip('strace that can fail system calls is not installed');
+    return null;
+  }
+  const program = [process.execPath, PROGRAM_FILE, 'doctor', '--json', '--qemu', good];
+  const result = spawnSync('strace', [...words, ...program], {
+    encoding: 'utf8',
+    env: { ...process.env, ...NATIVE },
+  });
+  assert.equal(result.status, 0, result.stderr);
+  return parsed(result.stdout);
+}
 
 /** The program with another koffi beside it, or none; its path. */
 function installedWith(name: string, koffi: (modules: string) => void): string {

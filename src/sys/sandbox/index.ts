@@ -12,6 +12,7 @@ import { enterLinux } from './linux.ts';
 import { enterOpenbsd } from './openbsd.ts';
 import type { Sandbox, SandboxPlan } from './types.ts';
 
+export { programFiles } from './program-files.ts';
 export { NO_NEEDS, mergeNeeds } from './types.ts';
 export type {
   PathAccess,

@@ -40,7 +40,8 @@ export function enterLinux(plan: SandboxPlan): Sandbox {
   if (linuxCall('prctl', SANDBOX_ARGS.PR_SET_NO_NEW_PRIVS, 1) < 0) {
     return { parts, missing: ['no_new_privs: this kernel has none'], seal: () => undefined };
   }
-  if (!enterNamespaceOf(plan, parts)) {
+  const noNamespace = enterNamespaceOf(plan, parts);
+  if (noNamespace !== true) {
     const landlock = enterLandlock(plan);
     if (typeof landlock === 'number' && plan.needs.hasReadOnce) {
       parts.push(`Landlock ${String(landlock)} of new threads`);
@@ -53,32 +54,44 @@ export function enterLinux(plan: SandboxPlan): Sandbox {
       missing.push(`Landlock: ${landlock}`);
     }
   }
+  const seal = enterFilters(plan, parts, missing);
+  return { parts, missing, seal, ...(typeof noNamespace === 'string' ? { noNamespace } : {}) };
+}
+
+/** Installs the first filter of system calls; what is returned installs the second one. */
+function enterFilters(plan: SandboxPlan, parts: string[], missing: string[]): () => void {
   const { onRefusal, needs } = plan;
   if (onRefusal === 'none') {
     missing.push('seccomp: it is not wanted');
-    return { parts, missing, seal: leaveFolders };
+    return leaveFolders;
   }
   const result = installFilter(lastingRules(needs, process.pid), onRefusal);
   if (result < 0) {
     missing.push(`seccomp: this kernel refuses a filter (${errnoName(-result)})`);
-    return { parts, missing, seal: leaveFolders };
+    return leaveFolders;
   }
   parts.push('seccomp');
-  const seal = (): void => {
+  return () => {
     leaveFolders();
     const sealed = installFilter(sealingRules(needs), onRefusal);
     if (sealed < 0) throw new SystemError('seccomp(SECCOMP_SET_MODE_FILTER)', -sealed);
   };
-  return { parts, missing, seal };
 }
 
 /**
- * Whether files are shut off by a mount namespace, which is added to `parts` then. The first time
- * in a process this does not return when it is so.
+ * Why there is no mount namespace, in the environment of the second start: only the first one has
+ * tried to make it.
+ */
+const WHY_NONE = 'VHOST_USER_NO_NAMESPACE';
+
+/**
+ * Whether files are shut off by a mount namespace, which is added to `parts` then; a text says why
+ * one that was wanted cannot be had. The first time in a process this does not return when it is
+ * there.
  *
  * @throws VhostUserError `ERR_VHU_SANDBOX` when it was asked for by name and cannot be had
  */
-function enterNamespaceOf(plan: SandboxPlan, parts: string[]): boolean {
+function enterNamespaceOf(plan: SandboxPlan, parts: string[]): boolean | string {
   if (isExecutedAgain() && continueInNamespace()) {
     const version = landlockVersion();
     parts.push('mount namespace');
@@ -89,11 +102,17 @@ function enterNamespaceOf(plan: SandboxPlan, parts: string[]): boolean {
   }
   const { needs, files } = plan;
   const isWanted = files === 'namespace' || (files === 'best' && needs.sharesFolder);
-  if (!isWanted || isExecutedAgain()) return false;
+  if (!isWanted) return false;
+  if (isExecutedAgain()) {
+    const why = process.env[WHY_NONE];
+    Reflect.deleteProperty(process.env, WHY_NONE);
+    return why ?? false;
+  }
   const obstacle = isNode() ? namespaceObstacle(needs) : 'it is entered by a second start of Node';
   const reason = obstacle ?? changeNamespace(plan);
   if (files === 'namespace') throw refused('namespace', reason);
-  return false;
+  process.env[WHY_NONE] = reason;
+  return reason;
 }
 
 /** Does not return when it is there; else why not. */

@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { errorMessage } from '../../util/index.ts';
-import { SystemError } from '../errno.ts';
+import { SystemError, errnoName } from '../errno.ts';
 import { closeFd, setCloseOnExec } from '../fd.ts';
 import { NativeBlock } from '../native.ts';
 import { reachFolderBy } from '../socket-folders.ts';
@@ -102,7 +102,7 @@ export function namespaceObstacle(needs: SandboxNeeds): string | null {
     }
     if (path === '/' && access !== 'socket') return 'the folder that is shared is the root itself';
   }
-  return mayMount() ? null : 'it takes root or CAP_SYS_ADMIN';
+  return mayMount() ? null : 'it takes CAP_SYS_ADMIN, which this process does not have';
 }
 
 /**
@@ -113,7 +113,8 @@ export function namespaceObstacle(needs: SandboxNeeds): string | null {
  */
 export function enterNamespace({ needs, runs }: NamespaceNeeds): number[] | string {
   const { plan, cwd } = planRoot(needs, runs);
-  if (linuxCall('unshare', M.CLONE_NEWNS) < 0) return 'this host gives no namespace of mounts';
+  const unshared = linuxCall('unshare', M.CLONE_NEWNS);
+  if (unshared < 0) return `unshare(CLONE_NEWNS): ${errnoName(-unshared)}`;
   const trees: number[] = [];
   const folders = new Map<string, number>();
   let isStaged = false;

@@ -1,9 +1,10 @@
 /**
- * The files of the host that Node reads when it starts.
+ * The files of the host that Node reads when it starts, and those that this program is made of.
  *
  * @module
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 /** Libraries of the name service, which the C library loads when a name is looked up. */
 const FOR_NAMES = [
@@ -72,6 +73,32 @@ export function loadedNames(): string[] {
 function mapsOfThisProcess(): string | null {
   try {
     return readFileSync('/proc/self/maps', 'latin1');
+  } catch {
+    return null;
+  }
+}
+
+/** The folders of this package and of those that it uses, and the file that was started. */
+export function programFiles(moduleUrls: readonly string[]): string[] {
+  const files = moduleUrls.map((url) => real(new URL(url)) ?? '').filter((path) => path !== '');
+  const started = real(process.argv[1] ?? '');
+  return [...new Set([...files.map(packageFolder), ...(started === null ? [] : [started])])];
+}
+
+/** All that was installed together, or else the folder of the package. */
+function packageFolder(file: string): string {
+  const parts = file.split('/');
+  const at = parts.indexOf('node_modules');
+  if (at > 0) return parts.slice(0, at + 1).join('/');
+  for (let folder = dirname(file); folder !== dirname(folder); folder = dirname(folder)) {
+    if (real(join(folder, 'package.json')) !== null) return folder;
+  }
+  return dirname(file);
+}
+
+function real(path: string | URL): string | null {
+  try {
+    return realpathSync(path);
   } catch {
     return null;
   }

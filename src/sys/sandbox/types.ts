@@ -114,6 +114,8 @@ export interface Sandbox {
   readonly parts: readonly string[];
   /** What could not be had, and why, for people. */
   readonly missing: readonly string[];
+  /** Linux: why files are shut off by Landlock, where a mount namespace was wanted. */
+  readonly noNamespace?: string;
   /** Shuts what was needed to start only. Call it once, when all threads and devices are there. */
   seal(): void;
 }
