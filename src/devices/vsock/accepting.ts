@@ -16,6 +16,7 @@ import {
 } from '../../sys/index.ts';
 import type { DataPlaneContext, ReactorWatch } from '../../backend/index.ts';
 import { FLAG, PENDING, STATE } from './connections.ts';
+import { isHostGone } from './ends.ts';
 import type { Flows } from './flows.ts';
 import { VSOCK_CID, VSOCK_PORT_MAX } from './layout.ts';
 import type { LimitedLog } from './limited-log.ts';
@@ -79,7 +80,7 @@ export class Accepting {
     const known = table.find(toPort, fromCid, fromPort) >= 0;
     const slot =
       rx.running && !known && this.#flows.offers(codeOf(type))
-        ? table.take(STATE.greeting, codeOf(type), fd)
+        ? this.#flows.take(STATE.greeting, codeOf(type), fd)
         : -1;
     if (slot < 0) {
       closeFd(fd); // the caller sees it, and resets its own side
@@ -137,11 +138,14 @@ export class Accepting {
     }
     makeRoom(this.#flows, slot);
     // So little fits into a socket that is new, unless its other side is gone already.
-    if (count > 0 && send(fd, address, count) !== count) {
+    const sent = count > 0 ? send(fd, address, count) : 0;
+    const gone = sent !== count;
+    if (gone && !(table.has(slot, FLAG.hybrid) && isHostGone(sent))) {
       this.#flows.ends.reset(slot);
       return;
     }
     this.#flows.establish(slot);
+    if (gone) this.#flows.ends.hostDeaf(slot); // what it has sent behind its line is the guest's
   }
 
   /** A connection has come to its end. */
@@ -193,7 +197,7 @@ export class Accepting {
     const type = codeOf(listener.type);
     const hybrid = listener.guestPort < 0;
     const served = rx.running && this.#flows.offers(type);
-    const slot = served ? table.take(STATE.greeting, type, fd) : -1;
+    const slot = served ? this.#flows.take(STATE.greeting, type, fd) : -1;
     if (slot < 0) {
       if (served) this.full();
       closeFd(fd);

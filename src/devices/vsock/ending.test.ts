@@ -8,10 +8,12 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { COUNTER } from '../../backend/index.ts';
 import { NativeBlock, WRITABLE, closeFd, receive, send, socketPair } from '../../sys/index.ts';
-import { HostListener, MockVsockGuest, withVsock } from '../../testing/index.ts';
-import type { HostProgram, VsockTalk } from '../../testing/index.ts';
+import { HostListener, HostProgram, MockVsockGuest } from '../../testing/index.ts';
+import { packetText, withVsock } from '../../testing/index.ts';
+import type { VsockTalk } from '../../testing/index.ts';
 import { STATE } from './connections.ts';
 import { Flows } from './flows.ts';
+import type { VsockOptions } from './options.ts';
 import {
   VIRTIO_VSOCK_OP as OP,
   VIRTIO_VSOCK_SHUTDOWN as SHUTDOWN,
@@ -55,7 +57,7 @@ async function untilReset(talk: VsockTalk): Promise<void> {
 type Body = (talk: VsockTalk, program: HostProgram, listener: HostListener) => Promise<void>;
 
 /** The guest connects to a program by TCP. */
-async function byTcp(body: Body): Promise<void> {
+async function byTcp(body: Body, device: Partial<VsockOptions> = {}): Promise<void> {
   const listener = await HostListener.listen(0);
   const target = { kind: 'tcp', host: '127.0.0.1', port: listener.port } as const;
   await withVsock(
@@ -64,7 +66,7 @@ async function byTcp(body: Body): Promise<void> {
       await talk.expect(OP.RESPONSE);
       await body(talk, talk.keep(await listener.accept()), listener);
     },
-    { device: { forwards: [{ guestPort: FLOW.dstPort, target }] } },
+    { device: { ...device, forwards: [{ guestPort: FLOW.dstPort, target }] } },
   );
   listener.close();
 }
@@ -118,6 +120,17 @@ describe('a guest that closes a connection', () => {
     }
   });
 
+  it('has its program of a Unix socket see a clean end, although it leaves bytes unread', async () => {
+    await byUnix(async (talk, program) => {
+      program.socket.write('nobody reads this');
+      talk.guest.send({ op: OP.RW, ...FLOW, ...NO_ROOM, data: Buffer.from('the last') });
+      talk.guest.send({ op: OP.SHUTDOWN, ...FLOW, ...NO_ROOM, flags: SHUTDOWN.BOTH });
+      await untilReset(talk);
+      await program.until('the end', () => program.ended || program.closed);
+      assert.deepEqual([String(program.received), program.error], ['the last', '']);
+    });
+  });
+
   it('may use its port again while what it sent is still on its way', async () => {
     await byTcp(async (talk, program, listener) => {
       program.socket.pause();
@@ -153,6 +166,64 @@ describe('a guest that closes a connection', () => {
       assert.deepEqual([program.received.length, program.error], [sent, '']);
     });
   });
+});
+
+describe('a program that is gone', () => {
+  it('has what it sent arrive, although it broke the connection and the guest sends to it', async () => {
+    await byTcp(async (talk, program) => {
+      program.socket.pause();
+      program.socket.write('goodbye');
+      talk.guest.send({ op: OP.RW, ...FLOW, ...NO_ROOM, data: Buffer.from('nobody reads this') });
+      await program.until('bytes to be there', () => program.socket.bytesWritten > 0);
+      program.socket.resetAndDestroy();
+      await program.until('its socket to be closed', () => program.closed);
+      talk.guest.send({ op: OP.RW, ...FLOW, ...NO_ROOM, data: Buffer.from('anybody?') });
+      assert.equal((await talk.expect(OP.SHUTDOWN)).flags, SHUTDOWN.RECEIVE);
+      talk.guest.send({ op: OP.CREDIT_UPDATE, ...FLOW });
+      assert.equal(packetText(await talk.expect(OP.RW)), 'goodbye');
+      assert.equal((await talk.expect(OP.SHUTDOWN)).flags, SHUTDOWN.BOTH);
+    });
+  });
+
+  it('before the guest has accepted it has what it sent behind its line arrive', async () => {
+    await withVsock(async (talk) => {
+      const program = talk.keep(await HostProgram.connect(talk.uds));
+      program.socket.write('CONNECT 70\nhello');
+      const { srcPort: port } = await talk.expect(OP.REQUEST);
+      program.socket.destroy();
+      await program.until('its socket to be closed', () => program.closed);
+      talk.guest.send({ op: OP.RESPONSE, srcPort: 70, dstPort: port });
+      const flow = { srcPort: 70, dstPort: port };
+      let packet = await talk.guest.receive();
+      for (; packet.op === OP.SHUTDOWN; packet = await talk.guest.receive()) {
+        assert.equal(packet.flags, SHUTDOWN.RECEIVE);
+      }
+      assert.equal(packetText(packet), 'hello');
+      assert.equal((await talk.expect(OP.SHUTDOWN)).flags, SHUTDOWN.BOTH);
+      talk.guest.send({ op: OP.SHUTDOWN, ...flow, flags: SHUTDOWN.BOTH });
+      await talk.expect(OP.RST);
+    });
+  });
+});
+
+it('a program that lingers makes room where all connections are in use', async () => {
+  await byTcp(
+    async (talk, program, listener) => {
+      program.socket.pause();
+      program.socket.write('nobody reads this');
+      talk.guest.send({ op: OP.SHUTDOWN, ...FLOW, ...NO_ROOM, flags: SHUTDOWN.BOTH });
+      await talk.expect(OP.RST);
+      const second = { srcPort: FLOW.srcPort + 1, dstPort: FLOW.dstPort };
+      talk.guest.send({ op: OP.REQUEST, ...second });
+      await talk.expect(OP.RESPONSE);
+      const next = talk.keep(await listener.accept());
+      talk.guest.send({ op: OP.REQUEST, ...FLOW });
+      await talk.expect(OP.RST);
+      next.socket.write('still here');
+      assert.equal(packetText(await talk.expect(OP.RW)), 'still here');
+    },
+    { connectionsMax: 1 },
+  );
 });
 
 it('a program that reads slowly has a minute anew whenever it has read something', () => {

@@ -26,6 +26,7 @@ import type { Notices } from './notices.ts';
 import type { TxBatch } from './tx-batch.ts';
 
 const EPIPE = -(ERRNO.EPIPE as number);
+const ECONNRESET = -(ERRNO.ECONNRESET as number);
 
 /** How long a guest may take to confirm that the host is done with a connection. */
 const CLOSING_MS = 10_000;
@@ -54,6 +55,7 @@ export class Ends {
   readonly #parts: EndsParts;
   readonly #table: Connections;
   readonly #lingering = new Lingering();
+  #lingeringCount = 0; // connections in that state
 
   constructor(parts: EndsParts) {
     this.#parts = parts;
@@ -109,19 +111,24 @@ export class Ends {
     this.#parts.sockets.leave(slot, READABLE);
     const fd = table.fd[slot] as number;
     const gone = table.has(slot, FLAG.hostVsock) ? isVsockHungUp(fd) : isHungUp(fd);
-    if (gone) this.#hostDeaf(slot);
+    if (gone) this.#deafen(slot);
+    this.#hostDone(slot);
+  }
+
+  /** The host's program takes nothing any more; what it has sent before is still the guest's. */
+  hostDeaf(slot: number): void {
+    this.#deafen(slot);
     this.#hostDone(slot);
   }
 
   /** Bytes of the guest could not be sent; those that are in no backlog are lost. */
   writeFailed(slot: number, errno: number, bytes: number): void {
-    if (errno !== EPIPE) {
+    if (!isHostGone(errno)) {
       this.#parts.onFailed(slot, errno);
       return;
     }
     this.#parts.notices.forwarded(slot, bytes);
-    this.#hostDeaf(slot);
-    this.#hostDone(slot);
+    this.hostDeaf(slot);
   }
 
   /** The host's program has taken some of what waited for it. */
@@ -174,8 +181,28 @@ export class Ends {
     if (backlog.bytes(slot) > 0) backlog.drop(slot, backlog.bytes(slot));
     messages.release(slot);
     onReleased(slot);
+    if (table.state[slot] === STATE.lingering) this.#lingeringCount--;
     if (table.state[slot] !== STATE.greeting) table.unlist(slot);
     table.release(slot);
+  }
+
+  /**
+   * Makes room for a new connection where all slots are in use: the guest has long been done with
+   * those that linger. Returns whether there was one; the one that has lingered longest goes.
+   */
+  makeRoom(): boolean {
+    if (this.#lingeringCount === 0) return false;
+    const table = this.#table;
+    let oldest = -1;
+    let oldestMs = Infinity;
+    for (let slot = 0; slot < table.end; slot++) {
+      const dueMs = table.deadlineMs[slot] as number;
+      if (table.state[slot] !== STATE.lingering || dueMs >= oldestMs) continue;
+      oldest = slot;
+      oldestMs = dueMs;
+    }
+    this.release(oldest);
+    return true;
   }
 
   /** Ends all. */
@@ -210,7 +237,14 @@ export class Ends {
    */
   #handedOver(slot: number): void {
     const table = this.#table;
+    const fd = table.fd[slot] as number;
     if (!table.has(slot, FLAG.hostTcp) || table.has(slot, FLAG.hostEnded)) {
+      // A Unix socket that is closed with something unread in it has its program read an error: on
+      // SOCK_SEQPACKET before what the guest has sent, else behind it.
+      if (!table.has(slot, FLAG.hostTcp | FLAG.hostVsock | FLAG.hostEnded)) {
+        shutDown(fd, SHUT.RD); // or more could come meanwhile
+        this.#lingering.empty(fd);
+      }
       this.reset(slot);
       return;
     }
@@ -218,8 +252,9 @@ export class Ends {
       this.#parts.notices.resets.addOf(table, slot);
       this.#orphan(slot);
     }
-    shutDown(table.fd[slot] as number, SHUT.WR);
+    shutDown(fd, SHUT.WR);
     table.state[slot] = STATE.lingering;
+    this.#lingeringCount++;
     this.#parts.deadlines.give(slot, LINGERING_MS);
     this.#parts.sockets.watch(slot, READABLE);
   }
@@ -231,8 +266,8 @@ export class Ends {
     this.#table.pending[slot] = 0;
   }
 
-  /** The host's program takes nothing any more. */
-  #hostDeaf(slot: number): void {
+  /** What the guest has sent is taken by nobody, and counts as if it had been. */
+  #deafen(slot: number): void {
     const { backlog, messages, notices, sockets } = this.#parts;
     this.#table.mark(slot, FLAG.hostDeaf);
     const waiting = backlog.bytes(slot);
@@ -257,4 +292,9 @@ export class Ends {
     this.#parts.sockets.close(slot);
     this.#parts.deadlines.give(slot, CLOSING_MS);
   }
+}
+
+/** Whether an error of a socket says no more than that nobody is at its other end. */
+export function isHostGone(errno: number): boolean {
+  return errno === EPIPE || errno === ECONNRESET;
 }

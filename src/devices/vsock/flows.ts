@@ -20,6 +20,7 @@ import { SlotQueue } from './slot-queue.ts';
 import { TxBatch } from './tx-batch.ts';
 
 const EAGAIN = -(ERRNO.EAGAIN as number);
+const ECONNRESET = -(ERRNO.ECONNRESET as number);
 
 /** Reads of one round, so that the guest's own packets are not kept waiting. */
 const READS_PER_ROUND_MAX = 32;
@@ -97,6 +98,12 @@ export class Flows {
   offers(type: number): boolean {
     if (type === VIRTIO_VSOCK_TYPE.STREAM) return this.streamsOffered;
     return type === VIRTIO_VSOCK_TYPE.SEQPACKET && this.messagesOffered;
+  }
+
+  /** A slot for a new connection: see `Connections.take`. -1: there are as many as there may be. */
+  take(state: number, type: number, fd: number): number {
+    const slot = this.table.take(state, type, fd);
+    return slot < 0 && this.ends.makeRoom() ? this.table.take(state, type, fd) : slot;
   }
 
   /** The guest has sent data; its buffer is given back once the data has gone on. */
@@ -296,6 +303,10 @@ export class Flows {
     const { table } = this;
     const got = this.messages.read(slot, table.fd[slot] as number);
     if (got === READ.nothing) return false;
+    if (got === ECONNRESET && !table.has(slot, FLAG.hostDeaf)) {
+      this.ends.hostDeaf(slot);
+      return true; // a Unix socket says so once, and before the messages that are in it
+    }
     if (got === READ.ended) this.ends.hostEnded(slot);
     else if (got < 0) this.#options.onFailed(slot, got);
     if (got < 0) return false;

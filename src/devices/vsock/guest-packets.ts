@@ -112,7 +112,7 @@ export class GuestPackets {
     if (!portsInRange || !reachable) bump(this.#counters, COUNTER.guestFaults);
     let slot = -1;
     if (op === VIRTIO_VSOCK_OP.REQUEST && portsInRange && reachable && this.#flows.offers(type)) {
-      slot = table.take(STATE.connecting, type, -1);
+      slot = this.#flows.take(STATE.connecting, type, -1);
       if (slot < 0) this.#host.accepting.full();
     }
     if (slot < 0) {

@@ -10,6 +10,8 @@ import { ERRNO, NativeBlock, receive } from '../../sys/index.ts';
 
 const EAGAIN = -(ERRNO.EAGAIN as number);
 const BYTES = 64 * 1024;
+/** Reads until a socket is empty that nothing comes to any more: more than its queue ever holds. */
+const EMPTY_READS_MAX = 1024;
 /** Reads of one wake-up, so that a program that sends on and on holds up nobody. */
 const READS_MAX = 4;
 
@@ -22,18 +24,28 @@ export class Lingering {
    * stream or an error.
    */
   drop(fd: number): boolean {
-    const { address } = (this.#scratch ??= new NativeBlock(BYTES));
-    for (let reads = 0; reads < READS_MAX; reads++) {
-      const got = receive(fd, address, BYTES);
-      if (got === EAGAIN) return true;
-      if (got <= 0) return false;
-    }
-    return true;
+    return this.#read(fd, READS_MAX);
+  }
+
+  /** Drops all that is in a socket to which nothing comes any more. */
+  empty(fd: number): void {
+    this.#read(fd, EMPTY_READS_MAX);
   }
 
   /** Frees its memory. */
   close(): void {
     this.#scratch?.free();
     this.#scratch = null;
+  }
+
+  /** Whether more may come. */
+  #read(fd: number, readsMax: number): boolean {
+    const { address } = (this.#scratch ??= new NativeBlock(BYTES));
+    for (let reads = 0; reads < readsMax; reads++) {
+      const got = receive(fd, address, BYTES);
+      if (got === EAGAIN) return true;
+      if (got <= 0) return false;
+    }
+    return true;
   }
 }

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import {
   ERRNO,
   NativeBlock,
@@ -25,7 +25,7 @@ import {
 } from '../../sys/index.ts';
 import type { MessageMarks } from '../../sys/index.ts';
 import { MOCK_TIMEOUT_MS, packetText, withVsock } from '../../testing/index.ts';
-import type { VsockTalk, VsockTalkOptions } from '../../testing/index.ts';
+import type { VsockPacket, VsockTalk, VsockTalkOptions } from '../../testing/index.ts';
 import {
   VIRTIO_VSOCK_OP as OP,
   VIRTIO_VSOCK_SEQ as SEQ,
@@ -43,7 +43,7 @@ const noEmpty =
 
 /** One end of a SOCK_SEQPACKET socket of the host. */
 class MessageProgram {
-  readonly fd: number;
+  fd: number;
   readonly #block = new NativeBlock(MESSAGE_BYTES_MAX);
   readonly #iovec = new NativeBlock(16);
   readonly #marks: MessageMarks = { truncated: false, endsRecord: false, ended: false };
@@ -70,12 +70,19 @@ class MessageProgram {
       if (got === 0) return null;
       if (got > 0) return Buffer.from(bytes.subarray(0, got));
       if (got !== EAGAIN || performance.now() > endMs) assert.fail(`receive: ${String(got)}`);
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      await setTimeout(1);
     }
   }
 
+  /** Its fd, the caller's from now on. */
+  detach(): number {
+    const { fd } = this;
+    this.fd = -1;
+    return fd;
+  }
+
   close(): void {
-    closeFd(this.fd);
+    if (this.fd >= 0) closeFd(this.fd);
     this.#block.free();
     this.#iovec.free();
   }
@@ -193,6 +200,53 @@ describe('messages', { skip }, () => {
     );
   });
 
+  it('of a program that left others unread and is gone arrive, each of them', async () => {
+    for (const guestSends of [false, true]) {
+      await withProgram(
+        async (talk, program) => {
+          talk.guest.send({ op: OP.RW, ...FLOW, flags: SEQ.EOM, data: Buffer.from('unread') });
+          for (const length of [60, 90, 50]) program.send(pattern(length));
+          await talk.expect(OP.RW);
+          const first = await talk.expect(OP.RW);
+          await setTimeout(20); // until the device has given the unread message to the program
+          closeFd(program.detach());
+          const none = { ...FLOW, bufAlloc: 100 };
+          if (guestSends) {
+            talk.guest.send({ op: OP.RW, ...none, flags: SEQ.EOM, data: Buffer.from('anybody?') });
+            assert.equal((await talk.expect(OP.SHUTDOWN)).flags, SHUTDOWN.RECEIVE);
+          }
+          talk.guest.send({ op: OP.CREDIT_UPDATE, ...FLOW, fwdCnt: 100 });
+          const second = await talk.expect(OP.RW);
+          assert.deepEqual(Buffer.concat([first.data, second.data]), pattern(90));
+          talk.guest.send({ op: OP.CREDIT_UPDATE, ...FLOW, fwdCnt: 150 });
+          const last: VsockPacket[] = [];
+          for (let ended = false; !ended;) {
+            const packet = await talk.guest.receive();
+            if (packet.op === OP.RW) last.push(packet);
+            else assert.equal(packet.op, OP.SHUTDOWN);
+            ended = packet.flags === SHUTDOWN.BOTH && packet.op === OP.SHUTDOWN;
+          }
+          assert.deepEqual(last.map(packetText), [pattern(50).toString('latin1')]);
+        },
+        { guest: { bufAlloc: 100 } },
+      );
+    }
+  });
+
+  it('of a guest arrive at a program whose own are left unread', async () => {
+    await withProgram(
+      async (talk, program) => {
+        for (let i = 0; i < 3; i++) program.send(pattern(50));
+        talk.guest.send({ op: OP.RW, ...FLOW, flags: SEQ.EOM, data: Buffer.from('the last') });
+        talk.guest.send({ op: OP.SHUTDOWN, ...FLOW, flags: SHUTDOWN.BOTH });
+        while ((await talk.guest.receive()).op !== OP.RST);
+        assert.equal(String(await program.receive()), 'the last');
+        assert.equal(await program.receive(), null);
+      },
+      { guest: { bufAlloc: 60 } },
+    );
+  });
+
   it('of a program that are longer than the guest ever takes end the connection', async () => {
     const guest = { bufAlloc: 100 };
     await withProgram(
@@ -218,7 +272,7 @@ describe('messages', { skip }, () => {
         talk.guest.send({ op: OP.RW, ...FLOW, data: pattern(length).subarray(0, i) });
         talk.guest.send({ op: OP.RW, ...FLOW, flags: SEQ.EOM, data: pattern(length).subarray(i) });
         sent += length;
-        await new Promise((resolve) => setTimeout(resolve, 1));
+        await setTimeout(1);
       }
       for (const length of lengths) assert.deepEqual(await program.receive(), pattern(length));
       talk.guest.send({ op: OP.SHUTDOWN, ...FLOW, flags: SHUTDOWN.BOTH });
