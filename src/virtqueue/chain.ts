@@ -12,6 +12,11 @@ import { joinU64 } from '../memory/index.ts';
 const FEW_BYTES = 64;
 const SEGMENTS_AT_FIRST = 8; // most chains are shorter; a longer one makes its arrays grow once
 
+/** Segments that chains have room for beyond {@link SEGMENTS_AT_FIRST} each; counted by them. */
+export interface GrownSegments {
+  count: number;
+}
+
 /** Memory outside of the JavaScript heap, as a view and by the address of its first byte. */
 export interface NativeBytes {
   readonly address: number;
@@ -27,8 +32,8 @@ export interface NativeBytes {
  * Borrowed from its queue between `pop` and `push`; the queue owns it and uses it again.
  */
 export class Chain {
-  /** Index of the chain's first descriptor: its name in the used ring. */
-  readonly head: number;
+  /** Index of the chain's first descriptor: its name in the used ring; set by the queue. */
+  head: number;
   /** Free for the device, for example the slot of the request. */
   tag = 0;
   readableCount = 0;
@@ -42,10 +47,13 @@ export class Chain {
   /** Whether the device holds it; kept by the queue. */
   taken = false;
   #memory: GuestMemory;
+  readonly #grown: GrownSegments;
 
-  constructor(head: number, memory: GuestMemory) {
+  /** `grown` is the count of all chains of a queue, which this one adds to. */
+  constructor(head: number, memory: GuestMemory, grown: GrownSegments = { count: 0 }) {
     this.head = head;
     this.#memory = memory;
+    this.#grown = grown;
   }
 
   /** Empties the chain, for the queue that fills it next. */
@@ -56,6 +64,16 @@ export class Chain {
     this.segmentCount = 0;
     this.readableBytes = 0;
     this.writableBytes = 0;
+  }
+
+  /** Gives the room for many segments back, and forgets what is in it. */
+  shrink(): void {
+    const room = this.gpa.length;
+    if (room === SEGMENTS_AT_FIRST) return;
+    this.#grown.count -= room - SEGMENTS_AT_FIRST;
+    this.segmentCount = 0;
+    this.readableCount = 0;
+    this.#setRoom(SEGMENTS_AT_FIRST);
   }
 
   /** Appends a segment; readable ones come first, as the queue has checked. */
@@ -195,16 +213,19 @@ export class Chain {
   }
 
   #grow(): void {
-    const capacity = this.gpa.length * 2;
-    const gpa = new Float64Array(capacity);
-    const hva = new Float64Array(capacity);
-    const length = new Uint32Array(capacity);
-    gpa.set(this.gpa);
-    hva.set(this.hva);
-    length.set(this.length);
-    this.gpa = gpa;
-    this.hva = hva;
-    this.length = length;
+    const { gpa, hva, length } = this;
+    const room = gpa.length;
+    this.#setRoom(room * 2);
+    this.#grown.count += room;
+    this.gpa.set(gpa);
+    this.hva.set(hva);
+    this.length.set(length);
+  }
+
+  #setRoom(segments: number): void {
+    this.gpa = new Float64Array(segments);
+    this.hva = new Float64Array(segments);
+    this.length = new Uint32Array(segments);
   }
 }
 

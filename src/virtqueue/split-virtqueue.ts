@@ -10,7 +10,8 @@
 import { assert } from '../util/index.ts';
 import { viewMemory } from '../sys/index.ts';
 import { GuestMemory, VIEW_BYTES_MAX, joinU64 } from '../memory/index.ts';
-import { Chain } from './chain.ts';
+import type { Chain } from './chain.ts';
+import { ChainPool } from './chain-pool.ts';
 import type {
   RingConfig,
   RingPlacement,
@@ -56,7 +57,8 @@ const IDX = 1;
 const RING = 2;
 
 /**
- * A split ring. `pop`, `push` and `publish` allocate nothing once each head was seen.
+ * A split ring. `pop`, `push` and `publish` allocate nothing once there were as many chains in
+ * flight, of as many segments ({@link ChainPool}).
  *
  * ```ts
  * for (let chain = queue.pop(); chain !== null; chain = queue.pop()) {
@@ -74,7 +76,8 @@ export class SplitVirtqueue implements Virtqueue {
   readonly #mask: number;
   readonly #eventIdx: boolean;
   readonly #indirect: boolean;
-  readonly #chains: (Chain | undefined)[];
+  readonly #pool: ChainPool;
+  readonly #busy: Uint8Array; // by head: 1 while its chain is taken
   #memory: GuestMemory;
   #desc: DataView = new DataView(new ArrayBuffer(0));
   readonly #entry: DataView = new DataView(new ArrayBuffer(DESC.SIZE));
@@ -105,7 +108,8 @@ export class SplitVirtqueue implements Virtqueue {
     this.#mask = size - 1;
     this.#eventIdx = (config.features & VIRTIO_F_EVENT_IDX) !== 0n;
     this.#indirect = (config.features & VIRTIO_F_INDIRECT_DESC) !== 0n;
-    this.#chains = new Array<Chain | undefined>(size).fill(undefined);
+    this.#pool = new ChainPool(size);
+    this.#busy = new Uint8Array(size);
     this.#memory = memory;
     this.#availIndex = config.availIndex & 0xffff;
     this.#availSeen = this.#availIndex;
@@ -133,13 +137,13 @@ export class SplitVirtqueue implements Virtqueue {
 
   hasAvailable(beyond: number = 0): boolean {
     const waiting = (Atomics.load(this.#avail, IDX) - this.#availIndex) & 0xffff;
-    return waiting > beyond && this.fault === null;
+    return waiting > beyond && this.fault === null && !this.#pool.exhausted;
   }
 
   pop(): Chain | null {
     const availIndex = this.#availIndex;
     if (availIndex === this.#availSeen && !this.#loadAvailIndex()) return null;
-    if (this.fault !== null) return null;
+    if (this.fault !== null || this.#pool.exhausted) return null;
     const head = this.#avail[RING + (availIndex & this.#mask)] as number;
     if (head >= this.size) {
       this.#break(
@@ -149,8 +153,7 @@ export class SplitVirtqueue implements Virtqueue {
       );
       return null;
     }
-    const chain = (this.#chains[head] ??= new Chain(head, this.#memory));
-    if (chain.taken) {
+    if (this.#busy[head] !== 0) {
       this.#break(
         'ERR_VHU_RING_HEAD_BUSY',
         `available entry ${String(availIndex)} names descriptor ${String(head)}, whose chain is ` +
@@ -158,9 +161,13 @@ export class SplitVirtqueue implements Virtqueue {
       );
       return null;
     }
-    chain.clear(this.#memory);
-    if (!this.#walk(chain)) return null;
+    const chain = this.#pool.take(head, this.#memory);
+    if (!this.#walk(chain)) {
+      this.#pool.give(chain);
+      return null;
+    }
     chain.taken = true;
+    this.#busy[head] = 1;
     this.inFlight++;
     this.#availIndex = (availIndex + 1) & 0xffff;
     return chain;
@@ -171,8 +178,7 @@ export class SplitVirtqueue implements Virtqueue {
       assert(this.#abandoned, 'a chain is given back once');
       return;
     }
-    chain.taken = false;
-    this.inFlight--;
+    this.#release(chain);
     const at = 1 + 2 * (this.#usedIndex & this.#mask);
     this.#usedElems[at] = chain.head;
     this.#usedElems[at + 1] = writtenBytes;
@@ -184,8 +190,7 @@ export class SplitVirtqueue implements Virtqueue {
       assert(this.#abandoned, 'a chain is given back once');
       return;
     }
-    chain.taken = false;
-    this.inFlight--;
+    this.#release(chain);
     this.#availIndex = (this.#availIndex - 1) & 0xffff;
   }
 
@@ -229,8 +234,8 @@ export class SplitVirtqueue implements Virtqueue {
   abandon(): void {
     assert(this.fault !== null, 'only a broken ring is abandoned');
     this.#abandoned = true;
-    for (const chain of this.#chains) {
-      if (chain?.taken !== true) continue;
+    for (const chain of this.#pool.chains) {
+      if (!chain.taken) continue;
       chain.taken = false;
       chain.clear(NO_MEMORY); // whoever holds it must not reach what may be unmapped by then
     }
@@ -239,6 +244,13 @@ export class SplitVirtqueue implements Virtqueue {
 
   savedState(): RingState {
     return { availIndex: this.#availIndex, usedIndex: this.#usedIndex };
+  }
+
+  #release(chain: Chain): void {
+    chain.taken = false;
+    this.#busy[chain.head] = 0;
+    this.inFlight--;
+    this.#pool.give(chain);
   }
 
   /** Loads avail.idx; false when there is nothing to take, or when the index cannot be right. */

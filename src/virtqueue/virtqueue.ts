@@ -46,10 +46,14 @@ export interface Virtqueue {
   readonly inFlight: number;
   /** Set once, when the guest broke the ring's rules; `pop` then returns null for ever. */
   readonly fault: VirtqueueFault | null;
-  /** Takes the next chain, or null when there is none (or the ring is broken). */
+  /**
+   * Takes the next chain, or null when there is none, or the ring is broken; or when those that are
+   * taken have so many segments that one has to be given back first.
+   */
   pop(): Chain | null;
   /**
-   * Whether `pop` would find something, more than `beyond` times (0); one load, for a polling loop.
+   * Whether `pop` would find something, with more than `beyond` (0) chains waiting; one load, for a
+   * polling loop.
    */
   hasAvailable(beyond?: number): boolean;
   /** Gives a chain back with the count of bytes written to it; shown to the driver by `publish`. */
