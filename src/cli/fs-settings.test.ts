@@ -67,13 +67,17 @@ test('what does not go together is named', () => {
   assert.deepEqual(fsFaults({ memory: true, preload: 'a', readonly: true }), []);
 });
 
-test('who is not root, and has not chosen, is told of owners', () => {
-  assert.match(ownerRemark({ sharedDir: 'a' }, 1000) ?? '', /--owner xattr/);
-  assert.equal(ownerRemark({ sharedDir: 'a' }, 0), null);
+test('who is not root, or of few users, and has not chosen, is told of owners', () => {
+  assert.match(ownerRemark({ sharedDir: 'a' }, 1000, Infinity) ?? '', /--owner xattr/);
+  assert.equal(ownerRemark({ sharedDir: 'a' }, 0, Infinity), null);
+  assert.match(ownerRemark({ sharedDir: 'a' }, 0, 1) ?? '', /no user but root: .*--map-auto/);
+  assert.match(ownerRemark({ sharedDir: 'a' }, 0, 1000) ?? '', /has 1000 users only/);
+  assert.equal(ownerRemark({ sharedDir: 'a' }, 0, 65_536), null);
   for (const chosen of [{ owner: 'host' }, { uidMap: [':0:1:1:'] }, { readonly: true }] as const) {
-    assert.equal(ownerRemark({ sharedDir: 'a', ...chosen }, 1000), null);
+    assert.equal(ownerRemark({ sharedDir: 'a', ...chosen }, 1000, Infinity), null);
+    assert.equal(ownerRemark({ sharedDir: 'a', ...chosen }, 0, 1), null);
   }
-  assert.equal(ownerRemark({ memory: true }, 1000), null);
+  assert.equal(ownerRemark({ memory: true }, 1000, Infinity), null);
 });
 
 test('names of options and of their values are each other', () => {

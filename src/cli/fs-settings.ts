@@ -119,14 +119,25 @@ export function fsFaults(choices: FsChoices): FsFault[] {
   return faults;
 }
 
+/** As many as /etc/subuid gives a user: nobody has to be told of more. */
+const USERS_ENOUGH = 65_536;
+
 /**
- * What somebody who is not root should know of owners, unless he has chosen how it is to be; null
- * when there is nothing to say.
+ * What somebody who is not root, or root of a few users only, should know of owners, unless he has
+ * chosen how it is to be; null when there is nothing to say.
  */
-export function ownerRemark(choices: FsChoices, userId: number): string | null {
+export function ownerRemark(choices: FsChoices, userId: number, userCount: number): string | null {
   const { sharedDir, readonly = false, owner } = choices;
   const isChosen = [owner, choices.uidMap, choices.translateUid].some((each) => each !== undefined);
-  if (userId === 0 || sharedDir === undefined || readonly || isChosen) return null;
+  if (sharedDir === undefined || readonly || isChosen) return null;
+  if (userId === 0 && userCount >= USERS_ENOUGH) return null;
+  if (userId === 0) {
+    const users = userCount === 1 ? 'no user but root' : `${String(userCount)} users only`;
+    return (
+      `this user namespace has ${users}: what others of the guest make, or are to own, is ` +
+      "refused with EINVAL; 'unshare --map-auto' maps more, --owner xattr needs none"
+    );
+  }
   return (
     'what the guest makes belongs to the user of this process, who is not root, and chown fails ' +
     'in the guest; --owner xattr lets it have owners of its own'

@@ -5,7 +5,7 @@
  * @module
  */
 import type { BackendAddress } from '../backend/index.ts';
-import { effectiveUid, host } from '../sys/index.ts';
+import { effectiveUid, host, userCount } from '../sys/index.ts';
 import { VhostUserError } from '../util/index.ts';
 import type { FsCommandOptions } from './commands/fs.ts';
 import { UsageError } from './errors.ts';
@@ -40,7 +40,7 @@ export function fsEntry(
   remarks: readonly Remark[] = [],
 ): ServeEntry {
   const tag = choices.tag ?? standardTag(choices);
-  const owners = ownerRemark(choices, effectiveUid());
+  const owners = ownerRemark(choices, effectiveUid(), userCount());
   return {
     name,
     address,

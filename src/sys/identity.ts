@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readFileSync } from 'node:fs';
 import { ERRNO } from './errno.ts';
 import { fellBack } from './fallback.ts';
 import { abi, posixOnly } from './host.ts';
@@ -34,6 +35,29 @@ let gidNow = ownGid;
 /** The user that this process is when it opens files. */
 export function effectiveUid(): number {
   return libc.geteuid();
+}
+
+/** Every number that may be a user's; `NO_ID` is none. */
+const ALL_USERS = 0xffff_ffff;
+
+/**
+ * How many users this process can name: one or a few in a user namespace of Linux, where files can
+ * belong to no other (user_namespaces(7)); Infinity elsewhere.
+ */
+export function userCount(): number {
+  let map: string;
+  try {
+    map = readFileSync('/proc/self/uid_map', 'utf8');
+  } catch {
+    return Infinity; // nothing tells of any
+  }
+  // First number inside, first one outside, how many.
+  const counts = map
+    .trim()
+    .split('\n')
+    .map((line) => Number(line.trim().split(/\s+/)[2]));
+  const count = counts.reduce((sum, each) => sum + each, 0);
+  return count < ALL_USERS ? count : Infinity;
 }
 
 /**

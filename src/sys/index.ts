@@ -64,6 +64,7 @@ export { host } from './host.ts';
 export type { HostInfo } from './host.ts';
 export {
   effectiveUid,
+  userCount,
   fdLimit,
   isCaseInsensitive,
   isolateUmask,

@@ -48,7 +48,7 @@ install_host() {
     echo "deb [check-valid-until=no] $url bookworm-backports main" >/etc/apt/sources.list.d/vhost-user-test.list
     apt_get update
   fi
-  apt_get install -y --no-install-recommends fio busybox-static e2fsprogs strace debootstrap cpio xz-utils
+  apt_get install -y --no-install-recommends fio busybox-static e2fsprogs strace uidmap debootstrap cpio xz-utils
   apt_get install -y --no-install-recommends -t bookworm-backports qemu-system-x86 qemu-system-common qemu-utils
   touch "$cache/host.done"
 }

@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { errorMessage } from '../../util/index.ts';
-import { SystemError, errnoName } from '../errno.ts';
+import { ERRNO, SystemError, errnoName } from '../errno.ts';
 import { closeFd, setCloseOnExec } from '../fd.ts';
 import { NativeBlock } from '../native.ts';
 import { reachFolderBy } from '../socket-folders.ts';
@@ -76,6 +76,8 @@ const ATTRIBUTES: Readonly<Record<TreeAccess, number>> = {
 /** Where the new root is put together: a folder of every host; nothing is looked up in it then. */
 const STAGE = '/dev';
 
+const EINVAL = ERRNO.EINVAL as number;
+
 /** In the new root, what the program that is executed in it has to know. */
 const NOTE = '/.vhost-user-sandbox';
 
@@ -109,7 +111,7 @@ export function namespaceObstacle(needs: SandboxNeeds): string | null {
  * Gives this thread the new root. Returns the fds that what is executed has to inherit, or why the
  * kernel refused it: then the thread sees all files as before.
  *
- * @throws SystemError when the root cannot be changed at last
+ * @throws SystemError when the old root does not go away
  */
 export function enterNamespace({ needs, runs }: NamespaceNeeds): number[] | string {
   const { plan, cwd } = planRoot(needs, runs);
@@ -128,13 +130,15 @@ export function enterNamespace({ needs, runs }: NamespaceNeeds): number[] | stri
     mount('tmpfs', STAGE, 'tmpfs', M.MS_NOSUID | M.MS_NODEV | M.MS_NOEXEC, 'mode=755');
     isStaged = true;
     makeRoot(plan, trees, { folders: [...folders] });
+    pivotRoot();
   } catch (error) {
     for (const fd of [...trees, ...folders.values()]) closeFd(fd);
+    process.chdir(cwd);
     if (isStaged) unmount(STAGE);
     return errorMessage(error);
   }
   for (const fd of trees) closeFd(fd);
-  changeRoot(cwd);
+  leaveOldRoot(cwd);
   closeFolders();
   return [...folders.values()];
 }
@@ -182,9 +186,18 @@ function planRoot(needs: SandboxNeeds, runs: readonly string[]): { plan: RootPla
   planner.add('/proc/self/fd', 'read');
   planner.addLink(`/proc/${String(process.pid)}/exe`, process.execPath);
   // Relative paths of the command line mean the same.
-  const cwd = process.cwd();
+  const cwd = workingDirectory();
   planner.addEmpty(cwd);
   return { plan: planner.plan(), cwd };
+}
+
+/** The root for one that was removed, or is out of reach, since nothing is relative to that. */
+function workingDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return '/';
+  }
 }
 
 /** A mount of its own of a tree of this root, in no folder yet; an fd. */
@@ -201,15 +214,25 @@ function cloneTree({ path, access, isDevice }: PlannedMount, needs: SandboxNeeds
 /** A folder alone: by its fd nothing around it is reached. */
 function cloneFolder(path: string, folders: Map<string, number>): void {
   if (folders.has(path)) return;
-  let fd: number;
-  try {
-    fd = openTree(path, 0);
-  } catch (error) {
-    if (error instanceof SystemError && /^EN(OENT|OTDIR)$/.test(error.errnoName)) return;
-    throw error;
-  }
+  const fd = openFolderTree(path);
+  if (fd === null) return;
   folders.set(path, fd);
   setAttributes(fd, '', CLOSED, M.MS_PRIVATE);
+}
+
+/** A clone of a folder's mount; null: there is no such folder, and whoever uses it says so. */
+function openFolderTree(path: string): number | null {
+  const isAny = (error: unknown, ...names: string[]): boolean =>
+    error instanceof SystemError && names.includes(error.errnoName);
+  try {
+    return openTree(path, 0);
+  } catch (error) {
+    if (isAny(error, 'ENOENT', 'ENOTDIR')) return null;
+    // In a user namespace nobody may look below what its parent has mounted in the folder: then
+    // that comes with it (mount_namespaces(7), "Restrictions on mount namespaces").
+    if (isAny(error, 'EINVAL')) return openTree(path, M.AT_RECURSIVE);
+    throw error;
+  }
 }
 
 function makeRoot(plan: RootPlan, trees: readonly number[], note: Note): void {
@@ -228,13 +251,17 @@ function makeRoot(plan: RootPlan, trees: readonly number[], note: Note): void {
   setAttributes(M.AT_FDCWD, STAGE, CLOSED | M.ATTR_RDONLY, 0);
 }
 
-/** The staged root becomes the root; the old one is gone with all that is in it. */
-function changeRoot(cwd: string): void {
+/** The staged root becomes the root. */
+function pivotRoot(): void {
   process.chdir(STAGE);
   const here = text('.');
-  check(linuxCall('pivot_root', here.address, here.address), `pivot_root(${STAGE})`);
+  const result = linuxCall('pivot_root', here.address, here.address);
   here.free();
-  // The old root lies on top of the new one (pivot_root(2), NOTES).
+  check(result, `pivot_root(${STAGE})`, 'the root is an initramfs, or a folder of another mount');
+}
+
+/** The old one, which lies on top of it (pivot_root(2), NOTES), is gone with all that is in it. */
+function leaveOldRoot(cwd: string): void {
   check(unmount('.'), 'umount2()');
   process.chdir('/');
   process.chdir(cwd);
@@ -288,11 +315,16 @@ function mount(source: string, path: string, type: string, flags: number, data =
   ];
   const result = linuxCall('mount', from, to, kind, flags, options);
   for (const block of blocks) block.free();
-  check(result, `mount(${path})`);
+  check(
+    result,
+    `mount(${path})`,
+    path === '/' ? 'it is no mount point, as in a chroot' : undefined,
+  );
 }
 
-function check(result: number, call: string): number {
-  if (result < 0) throw new SystemError(call, -result);
+/** `advice`: what EINVAL of this call means. */
+function check(result: number, call: string, advice?: string): number {
+  if (result < 0) throw new SystemError(call, -result, result === -EINVAL ? advice : undefined);
   return result;
 }
 

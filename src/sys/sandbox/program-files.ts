@@ -20,6 +20,7 @@ const FOR_NODE = [
   ...['/etc/ssl/openssl.cnf', '/etc/pki/tls/openssl.cnf', '/etc/localtime'],
   ...['/proc/meminfo', '/proc/cpuinfo', '/proc/stat', '/proc/version_signature'],
   ...['/proc/sys/vm/overcommit_memory', '/proc/self/cgroup', '/proc/self/maps'],
+  '/proc/self/uid_map',
   ...['/sys/fs/cgroup', '/sys/devices/system/cpu', '/sys/kernel/mm/transparent_hugepage'],
   ...['/dev/urandom', '/etc/group'],
 ];
@@ -45,6 +46,13 @@ export interface LoadedFiles {
  * loader has to be executable. Null where /proc is not mounted, which alone tells.
  */
 export function loadedFiles(): LoadedFiles | null {
+  // Asked once: in another mount namespace the kernel has other names for what is mapped already.
+  return (loaded ??= findLoadedFiles());
+}
+
+let loaded: LoadedFiles | null = null;
+
+function findLoadedFiles(): LoadedFiles | null {
   const maps = mapsOfThisProcess();
   if (maps === null) return null;
   const files = new Set<string>();

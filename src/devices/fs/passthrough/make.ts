@@ -15,9 +15,11 @@ import {
   hostOpenFlags,
   mkdirAt,
   mknodAt,
+  rmdirAt,
   statAt,
   statFd,
   symlinkAt,
+  unlinkAt,
 } from '../../../sys/index.ts';
 import type { FuseCall } from '../operations.ts';
 import { toLinux } from './folder-state.ts';
@@ -151,9 +153,15 @@ function setMode(result: number, mode: number): number {
   return done < 0 ? undo(result, toLinux(done)) : result;
 }
 
-/** A file is not given out when something about it failed. */
+/**
+ * What is not as it was asked for is not given out, and not left behind: it would be ours, setuid
+ * and all. The name was made new a moment ago; that of a file without one is refused by the host.
+ */
 function undo(result: number, error: number): number {
-  if (wanted.kind === MAKE.file) closeFd(result);
+  const { kind, folder, name } = wanted;
+  if (kind === MAKE.file) closeFd(result);
+  if (kind === MAKE.folder) rmdirAt(folder, name);
+  else unlinkAt(folder, name);
   return error;
 }
 
@@ -179,7 +187,7 @@ function makeWithAttribute(state: FolderState, call: FuseCall): number {
   const result = masked(state, call, hostType | (mode & 0o777) | access);
   if (result < 0) return result;
   const fd = kind === MAKE.file ? result : openMade(state);
-  if (fd < 0) return fd;
+  if (fd < 0) return undo(result, fd);
   const saved = saveOverride(fd, said);
   if (kind !== MAKE.file) closeFd(fd);
   return saved < 0 ? undo(result, saved) : result;
