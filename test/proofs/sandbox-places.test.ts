@@ -239,8 +239,7 @@ const PLACES: Readonly<Record<string, () => Place>> = {
   'without /proc': () => ({
     mounts: 'umount -l /proc',
     inUserNamespace: false,
-    because:
-      /^sandbox: seccomp; not Landlock: only \/proc .*; no mount namespace: only \/proc/,
+    because: /^sandbox: seccomp; not Landlock: only \/proc .*; no mount namespace: only \/proc/,
   }),
   'that is the whole root': () => ({
     share: '/',
@@ -251,7 +250,8 @@ const PLACES: Readonly<Record<string, () => Place>> = {
     mounts: `mount -t tmpfs none $B/empty; mkdir $B/empty/root
       for each in /*; do if [ -d $each ] && [ ! -L $each ]
       then mkdir $B/empty/root$each; mount --rbind $each $B/empty/root$each
-      elif [ -L $each ]; then cp -P $each $B/empty/root; fi; done; set -- chroot $B/empty/root "$@"`,
+      elif [ -L $each ]; then cp -P $each $B/empty/root; fi; done
+      set -- chroot $B/empty/root "$@"`,
     inUserNamespace: false,
     because: /^sandbox: Landlock \d+, seccomp; no mount namespace: mount\(\/\): EINVAL: .*chroot/,
   }),
@@ -325,7 +325,7 @@ describe('root of a user namespace shares a folder', { skip: noUserNamespace() }
 describe('a filter of system calls', { skip: noNamespace() }, () => {
   const calls = ['unshare', 'mount', 'open_tree', 'mount_setattr', 'move_mount', 'pivot_root'];
   for (const call of calls) {
-    it(`that refuses ${call}, as that of a container, leaves Landlock, and the log says why`, async () => {
+    it(`that refuses ${call} leaves Landlock, and the log says why`, async () => {
       const refused = { nodeArgs: ['--import', REFUSE], env: { VHU_REFUSED: call } };
       const because = new RegExp(
         `^sandbox: Landlock \\d+, seccomp; no mount namespace: ${call}\\(\\S*\\): EPERM$`,
