@@ -46,6 +46,8 @@ export const FLAG = {
   hostVsock: 256,
   /** The host's side is a TCP socket. */
   hostTcp: 512,
+  /** Its socket says that there is something to read, there is not, and it is left for a moment. */
+  resting: 1024,
 } as const;
 
 /** Packets that wait for a buffer of the guest, as bits. */
@@ -85,6 +87,8 @@ export class Connections {
   readonly deadlineMs: Float64Array;
   /** Tells a connection from the next one in its slot. */
   readonly serial: Uint32Array;
+  /** Looks in a row that found nothing in a socket, up to a limit. */
+  readonly emptyLooks: Uint8Array;
   readonly events: Uint8Array;
   readonly watch: (ReactorWatch | null)[];
   readonly #free: Uint32Array; // a stack
@@ -114,6 +118,7 @@ export class Connections {
     this.readHint = new Uint32Array(max);
     this.deadlineMs = new Float64Array(max);
     this.serial = new Uint32Array(max);
+    this.emptyLooks = new Uint8Array(max);
     this.events = new Uint8Array(max);
     this.watch = new Array<ReactorWatch | null>(max).fill(null);
     this.#free = new Uint32Array(max);
@@ -143,6 +148,7 @@ export class Connections {
     this.toldCnt[slot] = 0;
     this.readHint[slot] = 0;
     this.deadlineMs[slot] = 0;
+    this.emptyLooks[slot] = 0;
     this.events[slot] = 0;
     return slot;
   }

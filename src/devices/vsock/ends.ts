@@ -152,10 +152,17 @@ export class Ends {
   dropUnwanted(slot: number): void {
     const table = this.#table;
     if (table.state[slot] === STATE.closing || table.has(slot, FLAG.hostEnded)) return;
-    if (this.#lingering.drop(table.fd[slot] as number)) return;
-    table.mark(slot, FLAG.hostEnded);
-    if (table.state[slot] === STATE.lingering) this.release(slot);
-    else this.#parts.sockets.watch(slot, WRITABLE);
+    const { sockets } = this.#parts;
+    const dropped = this.#lingering.drop(table.fd[slot] as number);
+    if (dropped > 0) {
+      sockets.foundSome(slot);
+    } else if (dropped === 0) {
+      sockets.foundNothing(slot);
+    } else {
+      table.mark(slot, FLAG.hostEnded);
+      if (table.state[slot] === STATE.lingering) this.release(slot);
+      else sockets.watch(slot, WRITABLE);
+    }
   }
 
   /** A connection's time is over. */

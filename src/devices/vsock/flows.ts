@@ -189,6 +189,7 @@ export class Flows {
   /** Frees what it holds. */
   close(): void {
     this.deadlines.close();
+    this.sockets.stop();
     this.ends.close();
     this.batch.close();
     this.messages.close();
@@ -251,7 +252,7 @@ export class Flows {
       if (!this.#mayRead(slot)) continue;
       done++;
       if (this.#read(slot)) this.#ready.push(slot);
-      else if (this.#mayRead(slot) && !table.has(slot, FLAG.starved))
+      else if (this.#mayRead(slot) && !table.has(slot, FLAG.starved | FLAG.resting))
         this.sockets.want(slot, READABLE);
     }
     return done;
@@ -282,10 +283,12 @@ export class Flows {
     const wanted = rx.filledBytes;
     const got = receiveVector(table.fd[slot] as number, rx.iovecs, rx.filledCount);
     if (got <= 0) {
-      if (got === 0) this.ends.hostEnded(slot);
-      else if (got !== EAGAIN) this.#options.onFailed(slot, got);
+      if (got === EAGAIN) this.sockets.foundNothing(slot);
+      else if (got === 0) this.ends.hostEnded(slot);
+      else this.#options.onFailed(slot, got);
       return false;
     }
+    this.sockets.foundSome(slot);
     const packets = rx.sendFilled(slot, got);
     table.sentCnt[slot] = ((table.sentCnt[slot] as number) + got) >>> 0;
     bump(this.#counters, COUNTER.bytesRead, got);
@@ -302,7 +305,11 @@ export class Flows {
   #readMessage(slot: number): boolean {
     const { table } = this;
     const got = this.messages.read(slot, table.fd[slot] as number);
-    if (got === READ.nothing) return false;
+    if (got === READ.nothing) {
+      this.sockets.foundNothing(slot);
+      return false;
+    }
+    this.sockets.foundSome(slot);
     if (got === ECONNRESET && !table.has(slot, FLAG.hostDeaf)) {
       this.ends.hostDeaf(slot);
       return true; // a Unix socket says so once, and before the messages that are in it

@@ -20,10 +20,10 @@ export class Lingering {
   #scratch: NativeBlock | null = null;
 
   /**
-   * Drops what has come through a socket. Returns whether more may come: not after the end of the
-   * stream or an error.
+   * Drops what has come through a socket. Returns how many bytes; 0: there was nothing; -1: nothing
+   * more comes, after the end of the stream or an error.
    */
-  drop(fd: number): boolean {
+  drop(fd: number): number {
     return this.#read(fd, READS_MAX);
   }
 
@@ -38,14 +38,15 @@ export class Lingering {
     this.#scratch = null;
   }
 
-  /** Whether more may come. */
-  #read(fd: number, readsMax: number): boolean {
+  #read(fd: number, readsMax: number): number {
     const { address } = (this.#scratch ??= new NativeBlock(BYTES));
+    let dropped = 0;
     for (let reads = 0; reads < readsMax; reads++) {
       const got = receive(fd, address, BYTES);
-      if (got === EAGAIN) return true;
-      if (got <= 0) return false;
+      if (got === EAGAIN) break;
+      if (got <= 0) return -1;
+      dropped += got;
     }
-    return true;
+    return dropped;
   }
 }
