@@ -50,6 +50,7 @@ export type { RamDiskAnswer, RamDiskOptions, RamDiskRequest } from './ram-disk.t
 export { randomnessFaults } from './randomness.ts';
 export { RingPair } from './ring-pair.ts';
 export type { RingPairOptions } from './ring-pair.ts';
+export { ScratchFile, openScratchFile, scriptedWriter } from './scratch-file.ts';
 export { withSharedFolder } from './shared-folder.ts';
 export type { SharedFolder, SharedFolderOptions } from './shared-folder.ts';
 export { StubFileSystem } from './stub-file-system.ts';
