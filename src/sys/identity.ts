@@ -37,9 +37,6 @@ export function effectiveUid(): number {
   return libc.geteuid();
 }
 
-/** Every number that may be a user's; `NO_ID` is none. */
-const ALL_USERS = 0xffff_ffff;
-
 /**
  * How many users this process can name: one or a few in a user namespace of Linux, where files can
  * belong to no other (user_namespaces(7)); Infinity elsewhere.
@@ -57,7 +54,7 @@ export function userCount(): number {
     .split('\n')
     .map((line) => Number(line.trim().split(/\s+/)[2]));
   const count = counts.reduce((sum, each) => sum + each, 0);
-  return count < ALL_USERS ? count : Infinity;
+  return count < NO_ID ? count : Infinity; // each number but that is a user's
 }
 
 /**

@@ -15,7 +15,7 @@ import { ensureZig } from '../peers/zig.ts';
 import { tellProof } from '../support/proof.ts';
 import { DECLARERS, KOFFI_MODULE, bindingsIn, bindingsOf, koffiModules } from './abi/bindings.ts';
 import { checkCalls, checkErrno, checkErrnoNames, checkNumbers, checkTable } from './abi/check.ts';
-import { checkNumberFacts, comparedCalls, emptyOutcome, learn } from './abi/check.ts';
+import { checkNumberFacts, checkSandbox, comparedCalls, emptyOutcome, learn } from './abi/check.ts';
 import type { Known, Outcome } from './abi/check.ts';
 import { Compiler } from './abi/compiler.ts';
 import { callbackFact, isSource, numberFact, numbersWithFacts } from './abi/facts.ts';
@@ -24,6 +24,7 @@ import { parsePrototype, plainName, prototypeFaults } from './abi/prototypes.ts'
 import type { Alternatives, Prototype } from './abi/prototypes.ts';
 import { altered, rowsOf } from './abi/rows.ts';
 import type { Value } from './abi/rows.ts';
+import { sandboxFacts, sandboxNumbers } from './abi/sandbox-questions.ts';
 import { sysNumbers } from './abi/sys-numbers.ts';
 import { askedNumbers, whyOurOwn } from './abi/sys-questions.ts';
 import { TARGETS, tableOf } from './abi/targets.ts';
@@ -61,7 +62,10 @@ function compare(each: Known): Outcome[] {
     checkCalls(each),
     checkErrnoNames(each, runtime),
   ];
-  if (each.target.os === 'linux') outcomes.push(checkErrno(each, LINUX_ERRNO));
+  if (each.target.os === 'linux') {
+    outcomes.push(checkErrno(each, LINUX_ERRNO));
+    outcomes.push(checkSandbox(each, sandboxNumbers(each.target.arch)));
+  }
   return outcomes;
 }
 
@@ -148,7 +152,7 @@ say('a sentence (with brackets)', 'or call(it)', 'int');
 
 describe('every fact without a header', () => {
   it('names a public source with its revision', () => {
-    const all = sourcesOfFacts();
+    const all = [...sourcesOfFacts(), ...sandboxFacts()];
     assert.ok(all.length > 40);
     assert.deepEqual(
       all.filter(({ source }) => !isSource(source)),
@@ -258,6 +262,15 @@ describe('a mistake in a table is noticed', { skip }, () => {
       if (target.os !== 'linux') return;
       for (const [name, value] of Object.entries(LINUX_ERRNO)) {
         expectCaught(each, checkErrno(each, { [name]: value + 1 }), name);
+      }
+    });
+
+    it(`${target.name}: a wrong number of a system call, of Landlock or of a filter`, () => {
+      if (target.os !== 'linux') return;
+      const all = sandboxNumbers(target.arch);
+      assert.ok(all.length > 200, `${String(all.length)} numbers`);
+      for (const { name, value } of all) {
+        expectCaught(each, checkSandbox(each, [{ name, value: value + 1 }]), name);
       }
     });
 

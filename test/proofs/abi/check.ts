@@ -20,6 +20,7 @@ import { headOf, questionOf } from './questions.ts';
 import { rowsOf } from './rows.ts';
 import type { Row, Value } from './rows.ts';
 import type { SysNumber } from './sys-numbers.ts';
+import { sandboxFact, sandboxQuestions } from './sandbox-questions.ts';
 import { sysQuestions } from './sys-questions.ts';
 import { tableOf } from './targets.ts';
 import type { Target } from './targets.ts';
@@ -67,6 +68,7 @@ export async function learn(compiler: Compiler, target: Target): Promise<Known> 
     ...rows.filter((probe): probe is Probe => probe !== undefined),
     ...deviceQuestions(target),
     ...sysQuestions(target),
+    ...sandboxQuestions(target),
     ...signatureQuestions(known),
     ...errnoQuestions(),
   ].filter(({ name }) => factOf(target, name) === undefined);
@@ -230,6 +232,25 @@ export function checkNumbers(known: Known, numbers: readonly SysNumber[]): Outco
     const real = answers.get(name);
     if (real === value) continue;
     outcome.faults.push(`${target.name}: ${name} is ${value}, the header says ${String(real)}`);
+  }
+  return outcome;
+}
+
+/**
+ * Compares the numbers of Linux's sandbox with what was learnt of a target. -1 is a system call
+ * that its processor has not, and that its headers have not either.
+ */
+export function checkSandbox(known: Known, numbers: readonly SysNumber[]): Outcome {
+  const outcome = emptyOutcome();
+  const { target, answers } = known;
+  for (const { name, value } of numbers) {
+    const sourced = sandboxFact(name);
+    if (sourced !== undefined) outcome.facts++;
+    else if (answers.has(name)) outcome.rows++;
+    const real = sourced?.value ?? answers.get(name) ?? -1;
+    if (real !== value) {
+      outcome.faults.push(`${target.name}: ${name} is ${value}, and should be ${String(real)}`);
+    }
   }
   return outcome;
 }

@@ -28,6 +28,7 @@ const HEADERS: readonly string[] = [
     ['netinet/in.h', 'netinet/tcp.h', 'fcntl.h', 'poll.h', 'dirent.h', 'unistd.h', 'errno.h'],
     ['termios.h', 'stdio.h', 'stdlib.h', 'stddef.h', 'stdint.h', 'string.h', 'sched.h', 'limits.h'],
     ['linux/falloc.h', 'linux/fs.h', 'linux/vm_sockets.h', 'linux/magic.h', 'linux/capability.h'],
+    ['linux/seccomp.h', 'linux/audit.h', 'linux/filter.h', 'asm/unistd.h'],
     ['linux/io_uring.h', 'linux/kvm.h', 'linux/landlock.h', 'linux/mount.h', 'linux/prctl.h'],
     ['launch.h'],
   );
