@@ -9,7 +9,7 @@ import type { RingState } from '../../virtqueue/index.ts';
 import { COUNTER } from '../device.ts';
 import type { DataPlane } from '../device.ts';
 import type { NumberedOrder, WorkerOrder, WorkerReport, WorkerStart } from './messages.ts';
-import { PollWindow } from './poll-window.ts';
+import { PollPolicy } from './poll-policy.ts';
 import type { RingStart } from './queue-runner.ts';
 import type { WorkerReactor } from './reactor.ts';
 import type { ReactorWatch } from '../device.ts';
@@ -43,11 +43,12 @@ export class WorkerLoop {
   readonly #rings: RingSet;
   readonly #counters: Float64Array;
   readonly #ordersSent: Int32Array;
-  readonly #window: PollWindow;
+  readonly #policy: PollPolicy;
   readonly #wake: NotifierConsumer;
   readonly #kickWatches = new Map<RunningRing, ReactorWatch>();
   #ordersTaken = 0;
   #turns = 0;
+  #requests = 0; // taken in all, of all rings
   #closing = false;
   #hasFollowUps = false; // of the last round
   readonly #signalByWait = (call: Notifier): void => this.#reactor.signalByWait(call);
@@ -59,7 +60,7 @@ export class WorkerLoop {
     this.#port = port;
     this.#counters = start.counters;
     this.#ordersSent = start.ordersSent;
-    this.#window = new PollWindow(start.pollUs);
+    this.#policy = new PollPolicy(start.pollUs);
     this.#rings = new RingSet(plane, start.counters, (index, fault) => {
       port.send({ kind: 'fault', index, fault });
     });
@@ -83,6 +84,7 @@ export class WorkerLoop {
   #turn(): number {
     this.#kicked = false;
     const taken = this.#rings.serve();
+    this.#requests += taken;
     const submitted = this.#plane.submit?.() ?? 0;
     const completed = this.#reactor.turn(++this.#turns % TURNS_PER_LOOK === 0);
     this.#rings.publish();
@@ -100,15 +102,16 @@ export class WorkerLoop {
 
   /** Polls for as long as the window says; true when there is something to do. */
   #poll(): boolean {
-    const windowUs = this.#rings.mustPoll() ? Infinity : this.#window.us;
+    const windowUs = this.#rings.mustPoll() ? Infinity : this.#policy.us;
     if (windowUs === 0 || this.#rings.running.length === 0) return false;
     this.#rings.notify();
     this.#rings.disableNotifications();
     bump(this.#counters, COUNTER.polls);
     const startUs = monotonicUs();
+    this.#policy.waitBegins(startUs, this.#requests);
     for (let polls = 1; ; polls++) {
       if (this.#rings.hasWork() || this.#reactor.hasWork() || this.#orderWaits()) {
-        this.#window.caught(monotonicUs() - startUs);
+        this.#policy.caught(monotonicUs() - startUs);
         return true;
       }
       if (polls % POLLS_PER_CLOCK !== 0) continue;
@@ -127,11 +130,12 @@ export class WorkerLoop {
     }
     bump(this.#counters, COUNTER.sleeps);
     this.#rings.notifyBy(this.#signalByWait);
-    const { isResting } = this.#window; // then nobody asks how long it was
-    const startUs = isResting ? 0 : monotonicUs();
+    const { isBlind } = this.#policy; // then nobody asks how long it was
+    const startUs = isBlind ? 0 : monotonicUs();
+    if (!isBlind && this.#policy.us === 0) this.#policy.waitBegins(startUs, this.#requests);
     this.#reactor.wait(-1);
     this.#rings.disableNotifications(); // awake until the rings are empty: kicks would be in vain
-    this.#window.slept(isResting ? 0 : monotonicUs() - startUs);
+    this.#policy.slept(isBlind ? 0 : monotonicUs() - startUs);
   }
 
   #orderWaits(): boolean {

@@ -154,7 +154,7 @@ function addQueueOptions(command: Command): void {
     .addOption(
       new Option(
         '--poll-us <N>',
-        'poll so many microseconds before sleeping (default: 128)',
+        'poll so many microseconds before sleeping (default: 200)',
       ).argParser(wholeNumber(LIMITS.pollUs)),
     )
     .addOption(

@@ -19,7 +19,7 @@ export interface FsOptions {
   readonly requestQueues?: number;
   /** The largest ring that a front-end may set up: a power of two. Default: 1024. */
   readonly queueSize?: number;
-  /** The longest time to poll before sleeping, in microseconds; 0 never polls. Default: 64. */
+  /** The longest time to poll before sleeping, in microseconds; 0 never polls. Default: 200. */
   readonly pollUs?: number;
   /**
    * Whether a front-end may ask for the tag and the number of queues (the configuration space).
@@ -36,11 +36,11 @@ export type FsSettings = Required<Omit<FsOptions, 'source'>>;
 
 const REQUEST_QUEUES_MAX = 64;
 /**
- * Twice a disk's: an emulated guest that has 16 requests out asks again after 60 to 100 µs, and
- * polling has doubled its rate then; with one request out it takes longer than any window that is
- * worth a core.
+ * More than a disk's, since a guest waits for the answer to nearly each request of names and
+ * attributes: an emulated one comes back after 60 to 180 µs, and is a third quicker when these are
+ * polled through. As long as KVM polls for a virtual CPU that sleeps (`halt_poll_ns`).
  */
-const POLL_US = 128;
+const POLL_US = 200;
 const POLL_US_MAX = 1_000_000;
 const READDIR_PLUS: readonly string[] = ['auto', 'always', 'never'];
 
