@@ -51,12 +51,7 @@ export class Notifier {
 
   /** Signals; 0, or a negative errno. A full pipe or a saturated eventfd has been signalled: 0. */
   signal(): number {
-    for (;;) {
-      if (libc.write(this.#fd, value.address, VALUE_BYTES) >= 0) return 0;
-      const errno = libc.errno();
-      if (errno === EAGAIN) return 0;
-      if (errno !== EINTR) return -errno;
-    }
+    return signal(this.#fd);
   }
 
   /** Closes the fd; may be called again. */
@@ -104,11 +99,28 @@ export class NotifierConsumer {
     return 1;
   }
 
+  /**
+   * Signals again what was taken, for who has the notifier next; 0, or a negative errno. Both ends
+   * of an eventfd are one; that of a pipe is not for writing: -EBADF.
+   */
+  putBack(): number {
+    return signal(this.#fd);
+  }
+
   /** Closes the fd; may be called again. */
   close(): void {
     const fd = this.#fd;
     this.#fd = -1;
     if (fd >= 0) closeFd(fd);
+  }
+}
+
+function signal(fd: number): number {
+  for (;;) {
+    if (libc.write(fd, value.address, VALUE_BYTES) >= 0) return 0;
+    const errno = libc.errno();
+    if (errno === EAGAIN) return 0;
+    if (errno !== EINTR) return -errno;
   }
 }
 

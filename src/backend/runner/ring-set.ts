@@ -24,6 +24,9 @@ const CHAINS_PER_ROUND_MAX = 32;
  */
 const CHAINS_PER_PUBLISH = 4;
 
+/** VIRTIO_F_VERSION_1 (virtio 1.3, section 6). */
+const VIRTIO_F_VERSION_1 = 1n << 32n;
+
 /** How long a device that failed may take to give back what it holds, before that is forgotten. */
 export const FAILED_DRAIN_MS = 1000;
 
@@ -34,6 +37,8 @@ export interface RunningRing {
   call: Notifier | null;
   err: Notifier | null;
   enabled: boolean;
+  /** Its driver is no legacy one: VIRTIO_F_VERSION_1 was negotiated. */
+  readonly modern: boolean;
   /** Takes nothing new: it is being stopped, or everything is being drained. */
   paused: boolean;
   faultReported: boolean;
@@ -86,6 +91,7 @@ export class RingSet {
       call: start.callFd < 0 ? null : new Notifier(start.callFd),
       err: start.errFd < 0 ? null : new Notifier(start.errFd),
       enabled: start.enabled,
+      modern: (start.config.features & VIRTIO_F_VERSION_1) !== 0n,
       paused: false,
       faultReported: false,
       deviceFailed: false,
@@ -113,12 +119,8 @@ export class RingSet {
     assert(ring.queue.inFlight === 0, 'a ring ends when nothing is in flight');
     this.#publish(ring);
     this.notify();
-    // Whoever serves it next may rely on kicks without having asked for them.
-    ring.queue.enableNotifications();
+    leaveKick(ring);
     this.running.splice(this.running.indexOf(ring), 1);
-    // A kick that was heard, or came for nothing, may still be in it. A front-end that takes the
-    // queue back would take it for a new one: QEMU starts the device of a legacy driver by it.
-    ring.kick?.drain();
     ring.kick?.close();
     ring.call?.close();
     ring.err?.close();
@@ -264,6 +266,22 @@ export function inFlightOf(rings: readonly RunningRing[]): number {
 export function abandonFailed(rings: readonly RunningRing[]): boolean {
   for (const ring of rings) if (ring.deviceFailed) ring.queue.abandon();
   return inFlightOf(rings) === 0;
+}
+
+/**
+ * Leaves the notifier of a ring that ends as who serves it next has to find it. We look at a ring
+ * when it starts, but others wait for a kick; the one for chains that wait has come already, and
+ * was heard, perhaps while the device was full or the ring disabled, so no other would come.
+ */
+function leaveKick({ queue, kick, modern }: RunningRing): void {
+  // Whoever serves it next may rely on kicks without having asked for them, too.
+  const waiting = queue.enableNotifications();
+  // A kick that was heard, or came for nothing, may still be in it. A front-end that takes the
+  // queue back would take it for a new one: QEMU starts the device of a legacy driver by it, and
+  // so gets none, whatever waits: a queue of QEMU is kicked by itself when it starts again.
+  if (!waiting || !modern) kick?.drain();
+  // Looked at once more, after the draining: a driver may have kicked in between.
+  if (modern && queue.hasAvailable()) kick?.putBack();
 }
 
 function signalNow(call: Notifier): void {
