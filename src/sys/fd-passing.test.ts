@@ -252,7 +252,8 @@ describe('control messages of other kinds', { skip: linux }, () => {
       const block = new NativeBlock(2048);
       const [iovAt, dataAt, controlAt] = [64, 96, 128];
       let at = controlAt;
-      const most = new Array<number>(250).fill(b); // 253 altogether: SCM_MAX_FD
+      // 253 altogether: SCM_MAX_FD; sendmsg of musl has room for the headers of one message only.
+      const most = new Array<number>(isMusl() ? 244 : 250).fill(b);
       for (const fds of [[a], [a, b], most]) {
         block.set(at, cmsg.len, cmsg.dataOffset + fds.length * 4);
         block.set(at, cmsg.level, constants.SOL_SOCKET);
@@ -270,8 +271,14 @@ describe('control messages of other kinds', { skip: linux }, () => {
       block.set(0, msghdr.controllen, at - controlAt);
       assert.equal(libc.sendmsg(a, block.address, 0), 3);
       assert.equal(receive(), 3);
-      assert.equal(received.fds.length, 253);
+      assert.equal(received.fds.length, 3 + most.length);
       assert.equal(received.truncated, false);
     });
   });
 });
+
+/** Linux's other C library. */
+function isMusl(): boolean {
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return process.platform === 'linux' && header.glibcVersionRuntime === undefined;
+}

