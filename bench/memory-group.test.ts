@@ -4,7 +4,9 @@
  * @module
  */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { MemoryGroup, groupPlace } from './memory-group.ts';
 import { startProcess } from './process.ts';
@@ -54,4 +56,33 @@ test('who takes more memory than its group may have is ended by the kernel', asy
   } finally {
     await group.remove();
   }
+});
+
+test('a benchmark that is ended by a signal leaves no group behind', async (t) => {
+  const group = MemoryGroup.make(64 * MIB);
+  await group?.remove();
+  if (group === null) {
+    t.skip('this user may make no control group with a limit of memory');
+    return;
+  }
+  const of = (name: string): string => JSON.stringify(new URL(name, import.meta.url).href);
+  const text = `
+    const { MemoryGroup } = await import(${of('./memory-group.js')});
+    const { startProcess } = await import(${of('./process.js')});
+    const { withFolder } = await import(${of('./site.js')});
+    await withFolder(async () => {
+      const group = MemoryGroup.make(${64 * MIB});
+      startProcess(group.inside({ file: 'sleep', args: ['60'] }), { stdio: 'ignore' });
+      setTimeout(() => console.log('ready'), 200);
+      await new Promise((resolve) => setTimeout(resolve, 60_000));
+    });`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', text]);
+  await once(child.stdout, 'data');
+  const own = (name: string): string => readFileSync(`/proc/self/${name}`, 'utf8');
+  const place = groupPlace(own('mounts'), own('cgroup'));
+  const folder = `${place?.folder ?? ''}/vhost-user-bench-${String(child.pid)}`;
+  assert.ok(existsSync(folder), `${folder} is there meanwhile`);
+  child.kill('SIGTERM');
+  assert.deepEqual(await once(child, 'exit'), [143, null]);
+  assert.ok(!existsSync(folder), `${folder} is gone`);
 });

@@ -53,10 +53,13 @@ export function groupPlace(mounts: string, groups: string): GroupPlace | null {
 export class MemoryGroup {
   readonly #folder: string;
   readonly #layout: Layout;
+  /** A signal ends the benchmark by `process.exit`, when its processes are killed. */
+  readonly #atExit = (): void => this.#removeNow();
 
   private constructor(folder: string, layout: Layout) {
     this.#folder = folder;
     this.#layout = layout;
+    process.once('exit', this.#atExit);
   }
 
   /** A group with a limit, which the caller removes; null where there cannot be one. */
@@ -93,6 +96,7 @@ export class MemoryGroup {
 
   /** Removes the group, in which no process is left. */
   async remove(): Promise<void> {
+    process.off('exit', this.#atExit);
     for (let tries = 1; ; tries++) {
       try {
         rmdirSync(this.#folder);
@@ -100,6 +104,19 @@ export class MemoryGroup {
       } catch (error) {
         if (tries === REMOVE_TRIES_MAX) throw error;
         await sleep(REMOVE_MS);
+      }
+    }
+  }
+
+  /** The same, while nothing else of this program runs any more. */
+  #removeNow(): void {
+    const never = new Int32Array(new SharedArrayBuffer(4));
+    for (let tries = 1; tries <= REMOVE_TRIES_MAX; tries++) {
+      try {
+        rmdirSync(this.#folder);
+        return;
+      } catch {
+        Atomics.wait(never, 0, 0, REMOVE_MS);
       }
     }
   }
