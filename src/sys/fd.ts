@@ -48,6 +48,12 @@ export function isNonBlocking(fd: number): boolean {
   return (flags & constants.O_NONBLOCK) !== 0;
 }
 
+/** What an fd was opened for: `O_RDONLY`, `O_WRONLY` or `O_RDWR` of `O`. */
+export function accessMode(fd: number): number {
+  const flags = libc.fcntl('int', fd, constants.F_GETFL, 0);
+  return check(flags, `fcntl(fd ${String(fd)}, F_GETFL)`) & abi.files.open.O_ACCMODE;
+}
+
 /**
  * Sets or clears O_NONBLOCK. The flag belongs to the open file, which a peer that sent the fd
  * shares: never clear it on an fd that was received.

@@ -94,6 +94,7 @@ export type { Poller } from './poller.ts';
 export {
   createNamedSharedMemory,
   createPipeNotifier,
+  createSemaphoreNotifier,
   tryKvm,
   tryLandlock,
   tryUring,

@@ -11,6 +11,7 @@ import {
   NotifierConsumer,
   closeFd,
   createNotifier,
+  createSemaphoreNotifier,
   dupFd,
   fdKind,
   host,
@@ -153,6 +154,56 @@ describe('a pipe that a peer sent', () => {
   });
 });
 
+describe('a pipe of a peer', () => {
+  it('has flags of its own where it can be opened again, and works as it did', () => {
+    const [read, write] = pipePair();
+    const peer = [dupFd(read), dupFd(write)] as const;
+    const before = openFdCount();
+    const notifier = Notifier.ofPeer(write);
+    const consumer = NotifierConsumer.ofPeer(read);
+    assert.equal(openFdCount(), before, 'the fds of the peer are closed');
+    for (const fd of peer) setNonBlocking(fd, false);
+    if (host().mode === 'native' && process.platform === 'linux') {
+      assert.deepEqual(
+        [notifier, consumer].map(({ fd }) => isNonBlocking(fd)),
+        [true, true],
+      );
+      assert.deepEqual(
+        [notifier, consumer].map(({ fd }) => isCloseOnExec(fd)),
+        [true, true],
+      );
+    }
+    assert.equal(consumer.drain(), 0, 'nobody waits');
+    for (let i = 0; i < 20_000; i++) assert.equal(notifier.signal(), 0);
+    assert.equal(consumer.drain(), 1);
+    assert.equal(consumer.drain(), 0);
+    notifier.signal();
+    notifier.close();
+    closeFd(peer[1]);
+    assert.deepEqual(
+      [consumer.drain(), consumer.drain()],
+      [1, -1],
+      'the last signal, then its end',
+    );
+    consumer.close();
+    closeFd(peer[0]);
+  });
+
+  it('of which the wrong end came, or whose reader has gone, says so', () => {
+    const [read, write] = pipePair();
+    const consumer = NotifierConsumer.ofPeer(write);
+    assert.equal(consumer.drain(), -1);
+    const notifier = Notifier.ofPeer(read);
+    assert.equal(notifier.signal(), -(ERRNO.EBADF as number));
+    for (const end of [consumer, notifier]) end.close();
+    const [rest, broken] = pipePair();
+    const readerless = Notifier.ofPeer(broken);
+    closeFd(rest);
+    assert.equal(readerless.signal(), -(ERRNO.EPIPE as number));
+    readerless.close();
+  });
+});
+
 describe('other fds in the place of a notifier', () => {
   it('a socket works, since reading and writing is all that is done with it', () => {
     const [a, b] = socketPair();
@@ -200,6 +251,18 @@ describe('an eventfd', { skip }, () => {
     assert.equal(consumer.drain(), 0);
     notifier.close();
     consumer.close();
+  });
+
+  it('that gives its signals one at a time is drained of one at a time', () => {
+    const notifier = createSemaphoreNotifier();
+    assert.ok(notifier !== null);
+    const consumer = NotifierConsumer.ofPeer(dupFd(notifier.fd));
+    for (let i = 0; i < 3; i++) notifier.signal();
+    assert.deepEqual(
+      Array.from({ length: 5 }, () => consumer.drain()),
+      [1, 1, 1, 0, 0],
+    );
+    for (const end of [notifier, consumer]) end.close();
   });
 
   it('of a peer may be the same fd both ways', () => {

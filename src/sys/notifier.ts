@@ -8,9 +8,21 @@
 import { abi, posixOnly } from './host.ts';
 import { ERRNO } from './errno.ts';
 import { fellBack } from './fallback.ts';
-import { closeFd, isNonBlocking, setCloseOnExec, setNonBlocking } from './fd.ts';
+import {
+  accessMode,
+  closeFd,
+  fdKind,
+  isNonBlocking,
+  setCloseOnExec,
+  setNonBlocking,
+} from './fd.ts';
 import * as libc from './libc.ts';
 import { NativeBlock, check } from './native.ts';
+import { O } from './open-flags.ts';
+import { pollNow } from './poll-now.ts';
+import { reopenFd } from './tree.ts';
+
+const { constants } = abi;
 
 const EAGAIN = ERRNO.EAGAIN as number;
 const EINTR = ERRNO.EINTR as number;
@@ -36,12 +48,21 @@ export const SIGNAL: { readonly address: number; readonly bytes: number } = {
 /** The end that signals. Owns its fd. */
 export class Notifier {
   #fd: number;
+  readonly #asksFirst: boolean;
 
-  constructor(fd: number) {
+  /** `asksFirst`: whether a write would wait is asked before each, since O_NONBLOCK may go. */
+  constructor(fd: number, asksFirst: boolean = false) {
     this.#fd = fd;
+    this.#asksFirst = asksFirst;
     // A full pipe would block the thread that serves everyone else. Set only when it is not set:
     // the flag is shared with the peer that sent the fd, and it expects it anyway.
     if (!isNonBlocking(fd)) setNonBlocking(fd, true);
+  }
+
+  /** The same on an fd of a peer, who may do to its flags what it likes: see {@link unshared}. */
+  static ofPeer(fd: number): Notifier {
+    const own = unshared(fd, O.O_WRONLY);
+    return new Notifier(own.fd, own.asksFirst);
   }
 
   /** The fd, borrowed; -1 once closed. */
@@ -51,6 +72,7 @@ export class Notifier {
 
   /** Signals; 0, or a negative errno. A full pipe or a saturated eventfd has been signalled: 0. */
   signal(): number {
+    if (this.#asksFirst && pollNow(this.#fd, constants.POLLOUT) === 0) return 0; // it is full
     return signal(this.#fd);
   }
 
@@ -65,10 +87,19 @@ export class Notifier {
 /** The end that is signalled. Owns its fd. */
 export class NotifierConsumer {
   #fd: number;
+  readonly #asksFirst: boolean;
 
-  constructor(fd: number) {
+  /** `asksFirst`: as {@link Notifier} has it, of reads. */
+  constructor(fd: number, asksFirst: boolean = false) {
     this.#fd = fd;
+    this.#asksFirst = asksFirst;
     if (!isNonBlocking(fd)) setNonBlocking(fd, true);
+  }
+
+  /** The same on an fd of a peer: see {@link unshared}. */
+  static ofPeer(fd: number): NotifierConsumer {
+    const own = unshared(fd, O.O_RDONLY);
+    return new NotifierConsumer(own.fd, own.asksFirst);
   }
 
   /** The fd, borrowed, for a poller; -1 once closed. */
@@ -78,11 +109,14 @@ export class NotifierConsumer {
 
   /**
    * Takes all signals: 1 when there was one, 0 when there was none, -1 when there will be none any
-   * more (end of file, or not an fd that can be read).
+   * more (end of file, or not an fd that can be read). `unasked`: no poller has told of a signal,
+   * and there may be none.
    */
-  drain(): number {
+  drain(unasked: boolean = false): number {
+    const asksFirst = unasked || this.#asksFirst;
     let signalled = 0;
     for (let reads = 0; reads < DRAIN_READS_MAX; reads++) {
+      if (asksFirst && pollNow(this.#fd, constants.POLLIN) === 0) return signalled;
       const count = libc.read(this.#fd, drained.address, DRAIN_BYTES);
       if (count === DRAIN_BYTES) {
         signalled = 1; // the pipe may hold more
@@ -122,6 +156,32 @@ function signal(fd: number): number {
     if (errno === EAGAIN) return 0;
     if (errno !== EINTR) return -errno;
   }
+}
+
+/**
+ * An fd of a peer, as one whose flags the peer cannot change. O_NONBLOCK belongs to the open file,
+ * which whoever sent the fd shares: a peer that clears it has this thread, which serves everyone
+ * else, wait in a write to a pipe that is full, or a read from an empty one.
+ *
+ * Where the host can open what is behind an fd again, the pipe is opened anew, and the peer's fd is
+ * closed. Elsewhere, and where the peer is another user whose pipe may not be opened, it is asked
+ * before each call whether it would wait. A peer that fills the pipe between the two still has us
+ * wait, but then it has to try for that, all the time.
+ *
+ * An eventfd is left as it is: it cannot be opened again, to ask would cost each request a system
+ * call, and neither a read that a poller has told of nor a write below 2^64 - 1 waits, but for a
+ * peer that takes its own signal back in between, or counts up to there.
+ */
+function unshared(fd: number, mode: number): { readonly fd: number; readonly asksFirst: boolean } {
+  const kind = fdKind(fd);
+  const given = accessMode(fd);
+  // Of a pipe's wrong end each call fails, and is to go on failing.
+  const isWrong = given !== mode && given !== O.O_RDWR;
+  if (kind === 'other' || isWrong) return { fd, asksFirst: false };
+  const own = kind === 'pipe' ? reopenFd(fd, given | O.O_NONBLOCK) : -1;
+  if (own < 0) return { fd, asksFirst: true };
+  closeFd(fd);
+  return { fd: own, asksFirst: false };
 }
 
 /** Both ends of a new notifier, each owned by the caller. */

@@ -27,6 +27,9 @@ const LANDLOCK_CREATE_RULESET_VERSION = 1;
 const NOP_LIMIT_US = 1_000_000;
 const URING_PARAMS_BYTES = 120;
 
+/** Of Linux, and of FreeBSD, which took its eventfd over. */
+const EFD_SEMAPHORE = 1;
+
 /** A new pipe as a notifier, each end owned by the caller; what the other side may send us. */
 export function createPipeNotifier(): { notifier: Notifier; consumer: NotifierConsumer } {
   const fds = new NativeBlock(8);
@@ -39,6 +42,18 @@ export function createPipeNotifier(): { notifier: Notifier; consumer: NotifierCo
   } finally {
     fds.free();
   }
+}
+
+/**
+ * An eventfd of which a read takes one signal, as a notifier whose fd may be sent; null where the
+ * host has none. The caller owns it.
+ */
+export function createSemaphoreNotifier(): Notifier | null {
+  if (libc.eventfd === null) return null;
+  const fd = libc.eventfd(0, EFD_SEMAPHORE);
+  if (fd < 0) return null;
+  setCloseOnExec(fd);
+  return new Notifier(fd);
 }
 
 /**

@@ -8,6 +8,7 @@ import { abi } from './host.ts';
 import { ERRNO } from './errno.ts';
 import * as libc from './libc.ts';
 import { NativeBlock, interrupted, orErrno } from './native.ts';
+import { pollNow } from './poll-now.ts';
 
 const { constants, optional, msghdr } = abi;
 const SEND_FLAGS = optional.MSG_NOSIGNAL ?? 0; // elsewhere the socket has SO_NOSIGPIPE
@@ -16,10 +17,9 @@ const EAGAIN = -(ERRNO.EAGAIN as number);
 const ENOBUFS = -(ERRNO.ENOBUFS as number);
 const EPIPE = -(ERRNO.EPIPE as number);
 
-/** `struct msghdr` without name and control data, a `struct iovec`, and a `struct pollfd`. */
+/** `struct msghdr` without name and control data, and a `struct iovec`. */
 const IOV_AT = msghdr.SIZE;
-const POLL_AT = IOV_AT + IOVEC_BYTES;
-const block = new NativeBlock(POLL_AT + 8);
+const block = new NativeBlock(IOV_AT + IOVEC_BYTES);
 
 /** What is shut down: receiving, or sending. */
 export const SHUT: { readonly RD: number; readonly WR: number } = {
@@ -137,15 +137,6 @@ export function sendVsockMessage(
   if (pollNow(fd, constants.POLLOUT) === 0) return EAGAIN;
   const sent = sendVector(fd, iov, iovCount, endsRecord);
   return sent === EAGAIN ? ENOBUFS : sent;
-}
-
-/** What poll(2) says about an fd at this moment. */
-function pollNow(fd: number, events: number): number {
-  const { view } = block;
-  view.setInt32(POLL_AT, fd, true);
-  view.setInt32(POLL_AT + 4, events, true); // and no returned events yet
-  if (libc.poll(block.address + POLL_AT, 1, 0) <= 0) return 0;
-  return view.getInt16(POLL_AT + 6, true);
 }
 
 function fillHeader(iov: number, iovCount: number): void {

@@ -119,7 +119,7 @@ export class EventLoopRunner implements QueueRunner {
 
   async setKickFd(index: number, fd: number): Promise<void> {
     const ring = (await this.#set()).ring(index);
-    const kick = fd < 0 ? null : new NotifierConsumer(fd);
+    const kick = fd < 0 ? null : NotifierConsumer.ofPeer(fd);
     const watch = this.#watchKick(ring, kick); // before the old one is let go: this may fail
     this.#unwatchKick(ring);
     ring.kick?.close();
@@ -131,14 +131,14 @@ export class EventLoopRunner implements QueueRunner {
   async setCallFd(index: number, fd: number): Promise<void> {
     const ring = (await this.#set()).ring(index);
     ring.call?.close();
-    ring.call = fd < 0 ? null : new Notifier(fd);
+    ring.call = fd < 0 ? null : Notifier.ofPeer(fd);
     ring.call?.signal(); // what was completed before must not stay unheard
   }
 
   async setErrFd(index: number, fd: number): Promise<void> {
     const ring = (await this.#set()).ring(index);
     ring.err?.close();
-    ring.err = fd < 0 ? null : new Notifier(fd);
+    ring.err = fd < 0 ? null : Notifier.ofPeer(fd);
   }
 
   kick(): void {

@@ -87,9 +87,9 @@ export class RingSet {
   start(start: RingStart): RunningRing {
     const ring: RunningRing = {
       queue: new SplitVirtqueue(start.config, this.#memory),
-      kick: start.kickFd < 0 ? null : new NotifierConsumer(start.kickFd),
-      call: start.callFd < 0 ? null : new Notifier(start.callFd),
-      err: start.errFd < 0 ? null : new Notifier(start.errFd),
+      kick: start.kickFd < 0 ? null : NotifierConsumer.ofPeer(start.kickFd),
+      call: start.callFd < 0 ? null : Notifier.ofPeer(start.callFd),
+      err: start.errFd < 0 ? null : Notifier.ofPeer(start.errFd),
       enabled: start.enabled,
       modern: (start.config.features & VIRTIO_F_VERSION_1) !== 0n,
       paused: false,
@@ -279,7 +279,7 @@ function leaveKick({ queue, kick, modern }: RunningRing): void {
   // A kick that was heard, or came for nothing, may still be in it. A front-end that takes the
   // queue back would take it for a new one: QEMU starts the device of a legacy driver by it, and
   // so gets none, whatever waits: a queue of QEMU is kicked by itself when it starts again.
-  if (!waiting || !modern) kick?.drain();
+  if (!waiting || !modern) kick?.drain(true);
   // Looked at once more, after the draining: a driver may have kicked in between.
   if (modern && queue.hasAvailable()) kick?.putBack();
 }

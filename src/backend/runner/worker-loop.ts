@@ -233,7 +233,7 @@ export class WorkerLoop {
 
   #replaceFd(ring: RunningRing, which: 'kick' | 'call' | 'err', fd: number): void {
     if (which === 'kick') {
-      const kick = fd < 0 ? null : new NotifierConsumer(fd);
+      const kick = fd < 0 ? null : NotifierConsumer.ofPeer(fd);
       const watch = this.#watchKick(ring, kick); // before the old one is let go: this may fail
       this.#unwatchKick(ring);
       ring.kick?.close();
@@ -243,7 +243,7 @@ export class WorkerLoop {
       return;
     }
     ring[which]?.close();
-    const notifier = fd < 0 ? null : new Notifier(fd);
+    const notifier = fd < 0 ? null : Notifier.ofPeer(fd);
     ring[which] = notifier;
     // What was completed before the front-end could hear of it must not stay unheard.
     if (which === 'call') notifier?.signal();
