@@ -19,6 +19,7 @@ import {
   statSync,
   symlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { connect as connectTo } from 'node:net';
 import type { Socket } from 'node:net';
@@ -188,6 +189,40 @@ describe('a pseudo terminal', () => {
       const shown = collect(terminal);
       await until('the output', () => shown().length >= output.length);
       assert.ok(shown().equals(output));
+      terminal.destroy();
+    });
+  });
+
+  it('is left and opened again while the guest takes no input, of which none is lost', async () => {
+    const link = newPath();
+    await withConsole({ end: { kind: 'pty', link } }, async ({ port, log }) => {
+      const pty = readlinkSync(link);
+      const fd = openSync(link, O.O_RDWR | O.O_NOCTTY | O.O_NONBLOCK);
+      await until('it is seen', () => log.at(-1) === `info ${pty} was opened`);
+      let typed = 0;
+      for (let full = 0; full < 20;) {
+        try {
+          typed += writeSync(fd, Buffer.alloc(4096, 'a'));
+          full = 0;
+        } catch {
+          full++; // for the moment, or since the guest takes nothing
+          await pause(10);
+        }
+      }
+      closeFd(fd);
+      await until('the end is seen', () => log.at(-1) === `info ${pty} was closed`);
+      port.write('login: ');
+      const terminal = openTerminal(link);
+      const shown = collect(terminal);
+      await until('the next one is seen', () => log.at(-1) === `info ${pty} was opened`);
+      await until('the output', () => shown().toString() === 'login: ');
+      terminal.write('b');
+      const got = collect(port);
+      await until('the input', () => got().length > typed);
+      assert.deepEqual(
+        [got().length, got().lastIndexOf('a'), got().indexOf('b')],
+        [...[typed + 1, typed - 1, typed]],
+      );
       terminal.destroy();
     });
   });

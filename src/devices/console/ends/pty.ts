@@ -21,6 +21,7 @@ import {
   READABLE,
   WRITABLE,
   closeFd,
+  isHungUp,
   openPty,
   rawTerminal,
   terminalSize,
@@ -116,19 +117,23 @@ export class PtyEnd implements ConsoleEnd {
     if (this.#link !== null) removeLink(this.#link, this.#path);
   }
 
-  /** Whether somebody has come, and whether the size is another one. */
+  /** Whether somebody has come or gone, and whether the size is another one. */
   #look(): void {
     if (!this.#attached) this.#tryAttach();
+    // While input is not wanted nothing is read, and a read is what tells of the end.
+    else if (this.#paused && isHungUp(this.#fd)) this.#detach();
     if (!this.#attached) return;
     const size = terminalSize(this.#fd);
     if (size !== null) this.#events?.resized(size.columns, size.rows);
   }
 
   #tryAttach(): void {
+    if (this.#paused && isHungUp(this.#fd)) return;
     const got = this.#paused ? NOTHING : this.#read();
-    if (got === NOBODY || this.#paused) return;
+    if (got === NOBODY) return;
     this.#attached = true;
     this.#watch = watchFd(this.#fd, READABLE, (events) => this.#ready(events));
+    this.#setEvents();
     this.#events?.log('info', `${this.#path} was opened`);
     if (got >= 0) this.#give(got);
     this.#events?.attachedChanged();
