@@ -20,6 +20,7 @@ import { FLAG } from './connections.ts';
 import type { Connections } from './connections.ts';
 import type { GuestRx } from './guest-rx.ts';
 import { VIRTIO_VSOCK_SEQ } from './layout.ts';
+import { MessageLengths } from './message-lengths.ts';
 import { MARK_BYTES } from './message-mark.ts';
 
 const EAGAIN = -(ERRNO.EAGAIN as number);
@@ -35,8 +36,7 @@ interface Inbox {
   /** Bytes at the end of the backlog whose message has not come to its end. */
   partialBytes: number;
   /** Messages in the backlog, in order. */
-  readonly lengths: number[];
-  readonly records: boolean[];
+  readonly lengths: MessageLengths;
   /** What is left of a message of the host's program; `done` bytes of it are with the guest. */
   rest: NativeBlock | null;
   restBytes: number;
@@ -62,7 +62,7 @@ export class Messages {
   /** Whether a packet that is a whole message may go to the host's socket right away. */
   inOrder(slot: number): boolean {
     const inbox = this.#inboxes.get(slot);
-    return inbox === undefined || (inbox.partialBytes === 0 && inbox.lengths.length === 0);
+    return inbox === undefined || (inbox.partialBytes === 0 && inbox.lengths.count === 0);
   }
 
   /** Bytes of a message were added to the backlog. */
@@ -70,28 +70,25 @@ export class Messages {
     const inbox = this.#inbox(slot);
     inbox.partialBytes += bytes;
     if ((flags & VIRTIO_VSOCK_SEQ.EOM) === 0 || inbox.partialBytes === 0) return;
-    inbox.lengths.push(inbox.partialBytes);
-    inbox.records.push((flags & VIRTIO_VSOCK_SEQ.EOR) !== 0);
+    inbox.lengths.push(inbox.partialBytes, (flags & VIRTIO_VSOCK_SEQ.EOR) !== 0);
     inbox.partialBytes = 0;
   }
 
   /** Whether there is a whole message in the backlog. */
   waits(slot: number): boolean {
-    return (this.#inboxes.get(slot)?.lengths.length ?? 0) > 0;
+    return (this.#inboxes.get(slot)?.lengths.count ?? 0) > 0;
   }
 
   /** Sends whole messages out of the backlog; returns bytes, or -errno when none could be sent. */
   drain(slot: number, fd: number): number {
     const inbox = this.#inboxes.get(slot);
     let done = 0;
-    while (inbox !== undefined && inbox.lengths.length > 0) {
-      const bytes = inbox.lengths[0] as number;
-      const endsRecord = inbox.records[0] as boolean;
+    while (inbox !== undefined && inbox.lengths.count > 0) {
+      const { firstBytes: bytes, firstEndsRecord: endsRecord } = inbox.lengths;
       const flags = this.#table.flags[slot] as number;
       const sent = this.#backlog.sendMessage(slot, fd, bytes, endsRecord, flags);
       if (sent < 0) return done > 0 && sent === EAGAIN ? done : sent;
       inbox.lengths.shift();
-      inbox.records.shift();
       done += bytes;
     }
     return done;
@@ -112,8 +109,7 @@ export class Messages {
     const inbox = this.#inboxes.get(slot);
     if (inbox === undefined) return;
     inbox.partialBytes = 0;
-    inbox.lengths.length = 0;
-    inbox.records.length = 0;
+    inbox.lengths.clear();
   }
 
   /**
@@ -195,8 +191,7 @@ export class Messages {
     if (inbox === undefined) {
       inbox = {
         partialBytes: 0,
-        lengths: [],
-        records: [],
+        lengths: new MessageLengths(),
         rest: null,
         restBytes: 0,
         restDone: 0,
