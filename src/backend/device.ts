@@ -32,8 +32,16 @@ export interface Device {
    * @throws VhostUserError to refuse it.
    */
   writeConfig?(offset: number, bytes: Uint8Array, kind: 'driver' | 'migration'): void;
+  /**
+   * The features that are in force from now on.
+   * @throws VhostUserError to refuse them; it is then called with those that are in force still,
+   *   0n when there were none.
+   */
   featuresNegotiated?(features: bigint): void;
-  /** The driver reset the device, or the front-end went away. */
+  /**
+   * The driver reset the device, or the front-end went away: all queues are stopped. Nothing can
+   * refuse that: should it throw, the rest of the reset has been done all the same.
+   */
   reset?(): void;
   /** The front-end went away, after `reset`: all queues are stopped. */
   disconnected?(): void;
@@ -123,7 +131,10 @@ export interface Reactor {
   after(ms: number, fire: () => void): ReactorTimer;
 }
 
-/** The device's side of the queues of one thread. None of its methods may block or throw. */
+/**
+ * The device's side of the queues of one thread. None of its methods may block or throw: a queue
+ * whose method throws is broken, as if the guest had done it.
+ */
 export interface DataPlane {
   /**
    * Takes up to `budget` chains, and finishes them or starts what they ask for. Returns how many
@@ -161,6 +172,7 @@ export interface DataPlane {
    * sends.
    */
   serveDisabled?(queue: Virtqueue, budget: number): number;
+  /** As the device's, before any queue is served under them; it may throw as that. */
   featuresNegotiated?(features: bigint): void;
   /** A message of `DeviceLink.post`. */
   control?(message: unknown): void;

@@ -102,7 +102,7 @@ describe('a back-end without a free fd', () => {
     }
   });
 
-  for (const left of [0, 1, 2, 3]) {
+  for (const left of [0, 1, 2, 3, 4]) {
     it(`refuses to start a ring with ${String(left)} fds left, and starts it later`, async () => {
       await sleep(50); // the session before has ended
       const frontend = await MockFrontend.connect(path);
@@ -113,8 +113,8 @@ describe('a back-end without a free fd', () => {
         const start = (): Promise<bigint> =>
           frontend.ack('SET_VRING_KICK', { value: 0n }, { fds: [kick] });
         await order(left);
-        // The kick, and the runner's copies of call and err.
-        assert.equal((await start()) === 0n, left === 3);
+        // The kick that comes, and the copies of kick, call and err for the runner.
+        assert.equal((await start()) === 0n, left === 4);
         await guest.stopQueue(0);
         await order('give back');
         assert.equal(await start(), 0n);
@@ -126,6 +126,29 @@ describe('a back-end without a free fd', () => {
       }
     });
   }
+
+  it('refuses the call fd of a ring that runs with 1 fd left, and goes on with the old one', async () => {
+    await sleep(50); // the session before has ended
+    const frontend = await MockFrontend.connect(path);
+    const guest = await frontend.bringUp();
+    const { notifier, consumer } = createNotifier();
+    try {
+      await order(1); // for the fd that comes, and none for the copy of the runner
+      const fds = [notifier.fd];
+      assert.notEqual(await frontend.ack('SET_VRING_CALL', { value: 0n }, { fds }), 0n);
+      await order('give back');
+      await guest.stopQueue(0);
+      const { kick } = guest.queue(0).raw.peerFds;
+      await frontend.command('SET_VRING_KICK', { value: 0n }, { fds: [kick] });
+      await guest.queue(0).exchange([Buffer.from('hello')], [5]);
+      assert.equal(consumer.drain(), 0);
+    } finally {
+      frontend.close();
+      guest.close();
+      notifier.close();
+      consumer.close();
+    }
+  });
 
   it('lets a front-end wait without a busy loop, and serves it once there is one', async () => {
     await sleep(50); // the session before has ended

@@ -97,13 +97,13 @@ export class SessionState {
   }
 
   /**
-   * Starts a ring that is complete and does not run yet. One that cannot be started needs another
-   * kick fd: it must not start later by itself.
+   * Starts a ring that is complete and does not run yet. When that fails the ring is as before; the
+   * caller takes back what has made it complete, so that it does not start later by itself.
    */
   async startIfComplete(ring: Vring): Promise<void> {
     if (ring.started || !ring.complete) return;
     const placement = ring.placement(this.memory.regions);
-    const fds = ring.takeFds();
+    const fds = ring.copyFds();
     ring.started = true;
     const { size, availIndex, enabled } = ring;
     const config = { ...placement, size, availIndex, features: this.features };
@@ -111,9 +111,9 @@ export class SessionState {
       await this.runner.startRing({ config, ...fds, enabled });
     } catch (error) {
       ring.started = false;
-      ring.setFd('kickFd', null);
       throw error;
     }
+    ring.setFd('kickFd', 'none'); // it had one, and the runner has it
   }
 
   /**
@@ -131,8 +131,8 @@ export class SessionState {
   /** Enables or disables a ring, running or not. */
   async enable(ring: Vring, enabled: boolean): Promise<void> {
     if (ring.enabled === enabled) return;
-    ring.enabled = enabled;
     if (ring.started) await this.runner.setEnabled(ring.index, enabled);
+    ring.enabled = enabled;
   }
 
   /**

@@ -4,7 +4,7 @@
  * @module
  */
 import { VhostUserError } from '../util/index.ts';
-import { closeFd, dupFd } from '../sys/index.ts';
+import { closeFd, closeFds, dupFd } from '../sys/index.ts';
 import type { MemoryRegion } from '../memory/index.ts';
 import { ALIGNMENT, availRingBytes, descTableBytes, usedRingBytes } from '../virtqueue/index.ts';
 import type { RingPlacement } from '../virtqueue/index.ts';
@@ -28,7 +28,7 @@ export class Vring {
   availIndex = 0;
   enabled = false;
   started = false;
-  /** Kept until the ring starts, and then the runner's; a stopped ring needs another one. */
+  /** Kept until the ring has started; then the runner has it. A stopped ring needs another one. */
   kickFd: RingFd = null;
   /** The ring's own; the runner has copies. They outlast a stop. */
   callFd: RingFd = null;
@@ -54,34 +54,19 @@ export class Vring {
   }
 
   /**
-   * Gives the kick fd away: to the runner. -1 when there is none. The ring remembers that it had
-   * one.
-   */
-  takeKickFd(): number {
-    const fd = this.kickFd;
-    this.kickFd = 'none';
-    return typeof fd === 'number' ? fd : -1;
-  }
-
-  /** A copy of the fd for the runner, or -1: the ring keeps its own for the next start. */
-  copyFd(which: 'callFd' | 'errFd'): number {
-    const fd = this[which];
-    return typeof fd === 'number' ? dupFd(fd) : -1;
-  }
-
-  /**
-   * The fds for the runner: the kick fd itself, and copies of the others.
+   * Copies of all fds for the runner, -1 where there is none; the ring keeps its own.
    * @throws SystemError when this process has no fd left; the ring is as before.
    */
-  takeFds(): { readonly kickFd: number; readonly callFd: number; readonly errFd: number } {
-    const callFd = this.copyFd('callFd');
+  copyFds(): { readonly kickFd: number; readonly callFd: number; readonly errFd: number } {
+    const copies: number[] = [];
     try {
-      const errFd = this.copyFd('errFd');
-      return { kickFd: this.takeKickFd(), callFd, errFd };
+      for (const fd of [this.kickFd, this.callFd, this.errFd]) copies.push(copyOf(fd));
     } catch (error) {
-      if (callFd >= 0) closeFd(callFd);
+      closeFds(copies.filter((fd) => fd >= 0));
       throw error;
     }
+    const [kickFd, callFd, errFd] = copies as [number, number, number];
+    return { kickFd, callFd, errFd };
   }
 
   /** Closes all fds and forgets what the front-end said, but not whether the ring is enabled. */
@@ -105,6 +90,11 @@ export class Vring {
       usedHva: locate(index, regions, 'used ring', used, usedRingBytes(size), 'used'),
     };
   }
+}
+
+/** A copy of an fd for the runner, or -1. */
+export function copyOf(fd: RingFd): number {
+  return typeof fd === 'number' ? dupFd(fd) : -1;
 }
 
 function locate(

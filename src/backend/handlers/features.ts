@@ -46,14 +46,15 @@ export const featureHandlers: readonly HandlerEntry[] = [
       );
     }
     fds.shift();
+    const before = state.backendRequests;
     try {
       adoptSocket(fd);
+      state.backendRequests = new BackendRequests(fd);
     } catch (error) {
       closeFd(fd);
       throw error;
     }
-    state.backendRequests?.close();
-    state.backendRequests = new BackendRequests(fd);
+    before?.close();
     return undefined;
   }),
   handle(FRONTEND.RESET_DEVICE, async (state) => {
@@ -79,9 +80,8 @@ async function setFeatures(state: SessionState, features: bigint): Promise<undef
   if (surplus !== 0n) throw notOffered(describeVirtioFeatures(surplus));
   const first = state.features === 0n;
   if (features !== state.features || first) {
+    await tellFeatures(state, features);
     state.features = features;
-    state.device.featuresNegotiated?.(features);
-    await state.runner.setFeatures(features);
     state.events.negotiated?.(features);
   }
   // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
@@ -89,6 +89,21 @@ async function setFeatures(state: SessionState, features: bigint): Promise<undef
     for (const ring of state.rings) await state.enable(ring, true);
   }
   return undefined;
+}
+
+/** Tells both sides of the device; when one refuses, both are told what was in force before. */
+async function tellFeatures(state: SessionState, features: bigint): Promise<void> {
+  const { device, runner } = state;
+  const tell = async (value: bigint): Promise<void> => {
+    device.featuresNegotiated?.(value);
+    await runner.setFeatures(value);
+  };
+  try {
+    await tell(features);
+  } catch (error) {
+    await tell(state.features).catch(() => undefined); // the front-end is told the first error
+    throw error;
+  }
 }
 
 function notOffered(names: string): VhostUserError {

@@ -8,11 +8,12 @@
  * @module
  */
 import { VhostUserError, errorMessage } from '../../util/index.ts';
-import { fdKind, setNonBlocking } from '../../sys/index.ts';
+import { closeFd, fdKind, setNonBlocking } from '../../sys/index.ts';
 import type { FdKind } from '../../sys/index.ts';
 import { FRONTEND } from '../../protocol/index.ts';
 import { handle, reply } from '../session-state.ts';
 import type { HandlerEntry, SessionState } from '../session-state.ts';
+import { copyOf } from '../vring.ts';
 import type { RingFd, Vring } from '../vring.ts';
 
 /** The index of a ring in SET_VRING_KICK, _CALL and _ERR, and the flag for "no fd". */
@@ -68,29 +69,29 @@ export const ringHandlers: readonly HandlerEntry[] = [
   }),
   handle<'vringFd'>(FRONTEND.SET_VRING_KICK, async (state, { value }, fds) => {
     const { ring, fd } = vringFd(state, value, fds);
-    if (!ring.started) {
-      ring.setFd('kickFd', fd);
-      try {
-        await state.startIfComplete(ring);
-      } catch (error) {
-        ring.setFd('kickFd', null); // refused: the ring must not start later by itself
-        throw error;
-      }
+    if (ring.started) {
+      await state.runner.setKickFd(ring.index, fd === 'none' ? -1 : fd);
       return undefined;
     }
-    await state.runner.setKickFd(ring.index, fd === 'none' ? -1 : fd);
+    const before = ring.kickFd;
+    ring.kickFd = fd;
+    try {
+      await state.startIfComplete(ring);
+    } catch (error) {
+      ring.setFd('kickFd', before);
+      throw error;
+    }
+    if (typeof before === 'number') closeFd(before);
     return undefined;
   }),
   handle<'vringFd'>(FRONTEND.SET_VRING_CALL, async (state, { value }, fds) => {
     const { ring, fd } = vringFd(state, value, fds);
-    ring.setFd('callFd', fd);
-    if (ring.started) await state.runner.setCallFd(ring.index, ring.copyFd('callFd'));
+    await replaceFd(ring, 'callFd', fd, (copy) => state.runner.setCallFd(ring.index, copy));
     return undefined;
   }),
   handle<'vringFd'>(FRONTEND.SET_VRING_ERR, async (state, { value }, fds) => {
     const { ring, fd } = vringFd(state, value, fds);
-    ring.setFd('errFd', fd);
-    if (ring.started) await state.runner.setErrFd(ring.index, ring.copyFd('errFd'));
+    await replaceFd(ring, 'errFd', fd, (copy) => state.runner.setErrFd(ring.index, copy));
     return undefined;
   }),
   handle<'vringState'>(FRONTEND.SET_VRING_ENABLE, async (state, { index, num }) => {
@@ -131,17 +132,33 @@ async function setAddresses(
       await state.startIfComplete(ring);
       return;
     }
+    const { desc, avail, used } = addresses;
+    if (before?.desc === desc && before.avail === avail && before.used === used) return;
+    const running = state.rings.filter((each) => each.started);
+    await state.runner.setMemory(
+      regions,
+      running.map((each) => each.placement(regions)),
+    );
   } catch (error) {
     ring.addresses = before;
     throw error;
   }
-  const { desc, avail, used } = addresses;
-  if (before?.desc === desc && before.avail === avail && before.used === used) return;
-  const running = state.rings.filter((each) => each.started);
-  await state.runner.setMemory(
-    regions,
-    running.map((each) => each.placement(regions)),
-  );
+}
+
+/** Gives the runner of a ring that runs a copy of another fd, and then the ring the fd itself. */
+async function replaceFd(
+  ring: Vring,
+  which: 'callFd' | 'errFd',
+  fd: NonNullable<RingFd>,
+  handOver: (copy: number) => Promise<void>,
+): Promise<void> {
+  try {
+    if (ring.started) await handOver(copyOf(fd));
+  } catch (error) {
+    if (fd !== 'none') closeFd(fd);
+    throw error;
+  }
+  ring.setFd(which, fd);
 }
 
 /** The ring and the fd, taken out of `fds`, of SET_VRING_KICK, _CALL or _ERR. */

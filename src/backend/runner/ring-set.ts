@@ -98,20 +98,24 @@ export class RingSet {
       callDue: false,
     };
     this.running.push(ring);
-    this.#plane.queueStarted?.(ring.queue);
+    this.#tellStarted(ring);
     return ring;
   }
 
   /** Takes nothing more from a ring; its device is asked to finish what it holds. */
   pause(ring: RunningRing): void {
     ring.paused = true;
-    this.#plane.queueStopping?.(ring.queue);
+    try {
+      this.#plane.queueStopping?.(ring.queue);
+    } catch (error) {
+      failed(ring, error);
+    }
   }
 
   /** Goes on with a ring that was paused and is not stopped after all. */
   resume(ring: RunningRing): void {
     ring.paused = false;
-    this.#plane.queueStarted?.(ring.queue);
+    this.#tellStarted(ring);
   }
 
   /** Ends a ring that has nothing in flight, closes its fds and returns its indices. */
@@ -222,14 +226,17 @@ export class RingSet {
         }
       }
     } catch (error) {
-      // A mistake in a device must not end the thread that serves the other queues.
-      ring.deviceFailed = true;
-      queue.breakRing({
-        code: 'ERR_VHU_DEVICE',
-        message: `queue ${String(queue.index)}: the device failed: ${errorMessage(error)}`,
-      });
+      failed(ring, error);
     }
     return taken;
+  }
+
+  #tellStarted(ring: RunningRing): void {
+    try {
+      this.#plane.queueStarted?.(ring.queue);
+    } catch (error) {
+      failed(ring, error);
+    }
   }
 
   #publish(ring: RunningRing): void {
@@ -282,6 +289,16 @@ function leaveKick({ queue, kick, modern }: RunningRing): void {
   if (!waiting || !modern) kick?.drain(true);
   // Looked at once more, after the draining: a driver may have kicked in between.
   if (modern && queue.hasAvailable()) kick?.putBack();
+}
+
+/** A mistake in a device must not end the thread that serves the other queues. */
+function failed(ring: RunningRing, error: unknown): void {
+  const { queue } = ring;
+  ring.deviceFailed = true;
+  queue.breakRing({
+    code: 'ERR_VHU_DEVICE',
+    message: `queue ${String(queue.index)}: the device failed: ${errorMessage(error)}`,
+  });
 }
 
 function signalNow(call: Notifier): void {
