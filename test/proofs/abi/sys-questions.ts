@@ -88,6 +88,8 @@ const GROUPS: readonly (readonly [Where, string, Readonly<Record<string, string>
     'notifier.ts ',
     { VALUE_BYTES: 'sizeof(eventfd_t)', 'SIGNAL.bytes': 'sizeof(eventfd_t)' },
   ],
+  ['linux', 'self-test.ts ', { EFD_SEMAPHORE: 'EFD_SEMAPHORE' }],
+  ['freebsd', 'self-test.ts ', { EFD_SEMAPHORE: 'EFD_SEMAPHORE' }],
   ['linux', 'poller-epoll.ts ', { READ_WRITE: 'EPOLLIN | EPOLLOUT' }],
   ['all', 'poller-kqueue.ts ', { READABLE: 'POLLIN', WRITABLE: 'POLLOUT' }],
   ['all', 'poller-kqueue.ts ', { TIMESPEC_BYTES: 'sizeof(struct timespec)' }],
