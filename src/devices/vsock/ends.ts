@@ -19,7 +19,7 @@ import { FLAG, PENDING, STATE } from './connections.ts';
 import type { Connections } from './connections.ts';
 import type { Deadlines } from './deadlines.ts';
 import type { HostSockets } from './host-sockets.ts';
-import { VIRTIO_VSOCK_SHUTDOWN } from './layout.ts';
+import { VIRTIO_VSOCK_SHUTDOWN, VIRTIO_VSOCK_TYPE } from './layout.ts';
 import { Lingering } from './lingering.ts';
 import type { Messages } from './messages.ts';
 import type { Notices } from './notices.ts';
@@ -246,12 +246,7 @@ export class Ends {
     const table = this.#table;
     const fd = table.fd[slot] as number;
     if (!table.has(slot, FLAG.hostTcp) || table.has(slot, FLAG.hostEnded)) {
-      // A Unix socket that is closed with something unread in it has its program read an error: on
-      // SOCK_SEQPACKET before what the guest has sent, else behind it.
-      if (!table.has(slot, FLAG.hostTcp | FLAG.hostVsock | FLAG.hostEnded)) {
-        shutDown(fd, SHUT.RD); // or more could come meanwhile
-        this.#lingering.empty(fd);
-      }
+      if (!table.has(slot, FLAG.hostTcp | FLAG.hostVsock | FLAG.hostEnded)) this.#leaveEmpty(slot);
       this.reset(slot);
       return;
     }
@@ -264,6 +259,19 @@ export class Ends {
     this.#lingeringCount++;
     this.#parts.deadlines.give(slot, LINGERING_MS);
     this.#parts.sockets.watch(slot, READABLE);
+  }
+
+  /**
+   * Empties a Unix socket that is to be closed: with something unread in it, its program would read
+   * an error, on SOCK_SEQPACKET before what the guest has sent and else behind it.
+   */
+  #leaveEmpty(slot: number): void {
+    const fd = this.#table.fd[slot] as number;
+    const isStream = this.#table.type[slot] === VIRTIO_VSOCK_TYPE.STREAM;
+    // Most have nothing in them. A stream may get something now: nothing of the guest's is lost.
+    if (isStream && this.#lingering.drop(fd) <= 0) return;
+    shutDown(fd, SHUT.RD); // or more could come meanwhile
+    this.#lingering.empty(fd);
   }
 
   /** The guest knows nothing of a connection any more, and may use its ports for another one. */
