@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { TestBackend } from '../../testing/index.ts';
 import type { HostileDriver, RawUsed } from '../../testing/index.ts';
 import { collectGarbage } from '../../sys/index.ts';
@@ -14,6 +15,8 @@ import type { DataPlaneFactory, Device, LocalDataPlane, WorkerDataPlane } from '
 const [NEXT, INDIRECT] = [1, 4];
 const INDIRECT_DESC = 1n << 28n;
 const SIZE = 1024;
+/** What a queue of this size keeps is half of it; all chains in full length are 20 MiB. */
+const KEPT_BYTES_MAX = 2 ** 23;
 const TABLE_BYTES = 16 * SIZE;
 const HELD_MS = 100;
 /** A loop that does not wait asks some hundred times in each millisecond. */
@@ -85,6 +88,17 @@ class HoldDevice implements Device {
   }
 }
 
+/** V8 frees buffers on another thread, some time after it has found that nobody has them. */
+async function leastKept(measure: () => number): Promise<number> {
+  let least = Infinity;
+  for (let i = 0; i < 40 && least >= KEPT_BYTES_MAX; i++) {
+    collectGarbage();
+    await setTimeout(50);
+    least = Math.min(least, measure());
+  }
+  return least;
+}
+
 /** Offers all heads, each with the one table of as many descriptors as the ring has. */
 function offerAll(driver: HostileDriver): void {
   const { scratchGpa } = driver.ring;
@@ -133,9 +147,8 @@ for (const [name, where, pollUs] of [
         assert.ok(inVain < IN_VAIN_MAX, `it was asked ${inVain} times in vain`);
         assert.ok(mostHeld < SIZE, `${mostHeld} were kept at once`);
         if (where === 'worker') return; // whose memory is not counted here
-        collectGarbage();
-        const grown = process.memoryUsage().arrayBuffers - before;
-        assert.ok(grown < 2 ** 23, `${grown} bytes`);
+        const kept = await leastKept(() => process.memoryUsage().arrayBuffers - before);
+        assert.ok(kept < KEPT_BYTES_MAX, `${kept} bytes`);
       });
       assert.deepEqual(report.faults, []);
     } finally {
