@@ -60,7 +60,7 @@ export function openScratchFile(fill: number = 0x5a): ScratchFile {
   return new ScratchFile(fill);
 }
 
-/** A writer that gives these results one after the other, and -EAGAIN when there are no more. */
+/** @internal A writer that gives these results one after the other, and -EAGAIN after the last. */
 export function scriptedWriter(results: readonly number[]): BriskWriter {
   const rest = [...results];
   const writer = new BriskWriter();

@@ -49,7 +49,7 @@ export class Chain {
   #memory: GuestMemory;
   readonly #grown: GrownSegments;
 
-  /** `grown` is the count of all chains of a queue, which this one adds to. */
+  /** @internal Made by its queue. `grown` is the count of all its chains; this one adds to it. */
   constructor(head: number, memory: GuestMemory, grown: GrownSegments = { count: 0 }) {
     this.head = head;
     this.#memory = memory;

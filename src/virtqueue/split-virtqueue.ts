@@ -58,7 +58,7 @@ const RING = 2;
 
 /**
  * A split ring. `pop`, `push` and `publish` allocate nothing once there were as many chains in
- * flight, of as many segments ({@link ChainPool}).
+ * flight, of as many segments (`ChainPool`).
  *
  * ```ts
  * for (let chain = queue.pop(); chain !== null; chain = queue.pop()) {
