@@ -111,7 +111,8 @@ export class Rooms {
   async expectShut(name: string, { args, has }: Room, options: StartOptions = {}): Promise<number> {
     const attempts = sandboxAttempts(this.targets);
     const { main, worker, pool, sandbox } = await this.breakOut(args, options);
-    const isNamespace = /(?<!no )mount namespace/.test(sandbox); // the log may say why there is none
+    // The log may say why there is no mount namespace.
+    const isNamespace = /(?<!no )mount namespace/.test(sandbox);
     let shut = 0;
     for (const [thread, outcomes] of Object.entries({ main, worker })) {
       assert.equal(outcomes.length, attempts.length);

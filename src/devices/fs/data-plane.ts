@@ -50,9 +50,10 @@ const INTERRUPT_MS = 1000;
 const BYTES_PER_PUBLISH = 256 * 1024;
 
 /**
- * What comes by the queue of high priority is FORGET, for which nobody waits; each would cost the
- * guest a notification and an interrupt. While they come they may wait: so many, and so long. An
- * INTERRUPT waits as long, too.
+ * What comes by the queue of high priority is mostly FORGET, for which nobody waits; each would
+ * cost the guest a notification and an interrupt. While they come they may wait: so many, and so
+ * long. An INTERRUPT among them waits as long, too. A driver that sends many in one request
+ * (BATCH_FORGET) has no need of that.
  */
 const FORGETS_WAITING_MAX = 16;
 const FORGET_MS = 10;
@@ -96,6 +97,7 @@ export class FsDataPlane implements DataPlane {
 
   serve(queue: Virtqueue, budget: number): number {
     const server = this.#server;
+    const { forgets } = server;
     let taken = 0;
     let bytes = 0;
     while (taken < budget && bytes < BYTES_PER_PUBLISH && !server.full) {
@@ -106,7 +108,7 @@ export class FsDataPlane implements DataPlane {
       server.handle(queue, chain);
     }
     if (server.waiting) this.#planAbandon();
-    if (taken > 0 && queue.index === FS_HIPRIO_QUEUE) this.#planForgets();
+    if (server.forgets !== forgets) this.#planForgets();
     return taken;
   }
 

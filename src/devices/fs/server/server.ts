@@ -101,6 +101,9 @@ export class FuseServer {
     return this.#calls.full || this.#waiting !== null;
   }
 
+  /** FORGETs so far, but those that came many in one (BATCH_FORGET). */
+  forgets = 0;
+
   /** Requests whose answers come later. */
   get pendingCount(): number {
     return this.#pendingCount;
@@ -406,6 +409,7 @@ export class FuseServer {
     chain.copyOut(HEADER_BYTES, this.#scratch.in, HEADER_BYTES, bytes);
     if (this.#answers.swapped) swapArguments(input, opcode, bytes);
     if (single) {
+      this.forgets++;
       this.#forgetOne(readU64(view, FUSE_IN_HEADER.nodeid), readU64(input, 0));
       queue.push(chain, 0);
       return;
