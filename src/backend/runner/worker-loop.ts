@@ -100,7 +100,7 @@ export class WorkerLoop {
     return this.#hasFollowUps || this.#rings.hasWork();
   }
 
-  /** Polls for as long as the window says; true when there is something to do. */
+  /** Polls for as long as the policy says; true when there is something to do. */
   #poll(): boolean {
     const windowUs = this.#rings.mustPoll() ? Infinity : this.#policy.us;
     if (windowUs === 0 || this.#rings.running.length === 0) return false;
