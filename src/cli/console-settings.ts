@@ -85,7 +85,7 @@ export function parseConsoleSize(text: string): Size | null {
 }
 
 /** What a size has to look like. */
-export const CONSOLE_SIZE_RULE = 'columns and rows such as 120x40';
+export const CONSOLE_SIZE_RULE = 'a size in columns and rows such as 120x40';
 
 /** In the place of a byte: no key leaves. (To the command line's library null is no value.) */
 export const NO_ESCAPE = -1;
@@ -115,7 +115,7 @@ export const TCP_RULE = 'a port such as 4000, or an address such as 127.0.0.1:40
 
 /** What a port of the command line has to look like. */
 export const PORT_RULE =
-  'NAME=END, where END is pty, pty:LINK, unix:PATH, tcp:PORT, tcp:HOST:PORT, stdio or none';
+  'NAME=END (with an END of pty, pty:LINK, unix:PATH, tcp:PORT, tcp:HOST:PORT, stdio or none)';
 
 /** The port that a text such as `org.qemu.guest_agent.0=unix:/tmp/qga.sock` means, or null. */
 export function parsePort(text: string): NamedPortChoices | null {

@@ -27,16 +27,17 @@ export async function doctor(options: DoctorCommandOptions): Promise<number> {
   const diagnosis = await examine(progress, options.qemu ?? null);
   if (isShown) stderr.write(CLEAR_LINE);
   const version = programVersion();
-  if (options.report !== undefined) {
-    writeFileSync(options.report, reportPage(diagnosis, version, secrets()));
-  }
   if (options.json === true) print(diagnosisJson(diagnosis, version));
   else {
     const columns = stdout.isTTY ? stdout.columns : COLUMNS;
     const colours = stdout.isTTY && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
     print(diagnosisText(diagnosis, `vhost-user ${version}`, { columns, colours }));
-    print(closing(options.report));
   }
+  // What was found is shown even if it cannot be written.
+  if (options.report !== undefined) {
+    writeFileSync(options.report, reportPage(diagnosis, version, secrets()));
+  }
+  if (options.json !== true) print(closing(options.report));
   return isHealthy(diagnosis.findings) ? EXIT.OK : EXIT.FAILED;
 }
 

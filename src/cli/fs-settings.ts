@@ -96,7 +96,7 @@ export function fsFaults(choices: FsChoices): FsFault[] {
     }
   }
   if (choices.preload !== undefined && choices.memory === undefined) {
-    add('preload', 'is for a file system in memory');
+    add('preload', 'is for a file system in memory, which is not asked for');
   }
   for (const name of ['squashUid', 'squashGid'] as const) {
     if (choices[name] !== undefined && (choices.owner ?? 'host') === 'host') {

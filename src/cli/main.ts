@@ -9,6 +9,7 @@
  */
 import { basename } from 'node:path';
 import { CommanderError } from 'commander';
+import type { Command } from 'commander';
 import { CAPABILITIES, capabilitiesAnswer } from './capabilities.ts';
 import { EXIT, errorText, exitCodeOf } from './errors.ts';
 import { print } from './output.ts';
@@ -49,14 +50,23 @@ async function run(words: readonly string[]): Promise<void> {
   const program = await programFor(words);
   const isFs = words[0] === 'fs';
   const line = isFs ? fromVirtiofsd(words, takesValue(program, 'fs')) : words;
-  if (words.some((word) => ['-h', '--help', 'help'].includes(word))) await addExamples(program);
+  const asksHelp = words.some((word) => ['-h', '--help', 'help'].includes(word));
+  if (asksHelp) await addExamples(program);
+  const unknown = asksHelp ? unknownCommand(program, words) : null;
   try {
-    await program.parseAsync(line, { from: 'user' });
+    await program.parseAsync(unknown === null ? line : [unknown], { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     // The text is printed already; what was asked for (help) is no failure.
     process.exitCode = error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   }
+}
+
+/** A command that is not there, whose help is asked for: for commander that of the program is. */
+function unknownCommand(program: Command, words: readonly string[]): string | null {
+  const [name = '-'] = words[0] === 'help' ? words.slice(1) : words;
+  const isKnown = program.commands.some((each) => each.name() === name);
+  return isKnown || name.startsWith('-') || name === 'help' ? null : name;
 }
 
 /** The words after the program, with the command that its name stands for. */

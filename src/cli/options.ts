@@ -183,8 +183,8 @@ export function addSandboxOptions(command: Command, names: readonly string[] = [
     .addOption(
       new Option(
         '--seccomp <ACTION>',
-        'what a system call that is not needed does on Linux: fail, end the program, or go into ' +
-          "the kernel's log (default: error)",
+        'what a system call that is shut does on Linux: fail (error, the default), end the ' +
+          "program (kill, trap), or be made and go into the kernel's log (log); none: all are made",
       ).choices(SECCOMP_ACTIONS),
     );
 }

@@ -43,12 +43,20 @@ export function rootCommand(): Command {
     .exitOverride()
     .configureOutput({
       writeOut: print,
-      outputError: (text, write) => write(text.replace(/^error: /, `${PROGRAM}: `)),
+      outputError: (text, write) => write(plainError(text)),
     })
     .showHelpAfterError(`Try '${PROGRAM} --help'.`)
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [COMMAND]', 'show the help of a command')
     .option('-V, --version', 'print the version');
+}
+
+/** An error of commander's, with the program's name, and an argument called by its own. */
+function plainError(text: string): string {
+  const found = /^error: command-argument value (.*) is invalid for argument '(.*?)'/.exec(text);
+  if (found === null) return text.replace(/^error: /, `${PROGRAM}: `);
+  const [said, value, name] = found;
+  return `${PROGRAM}: ${name} ${value} is invalid${text.slice(said.length)}`;
 }
 
 /** Adds the examples; a host's facts are needed for them, which take a moment to find. */

@@ -74,6 +74,9 @@ export function vsockFaults(choices: VsockChoices, socketPath: string | undefine
       faults.push({ key, text: 'is for the sockets of uds-path and listen, and there are none' });
     }
   }
+  const ports = (choices.forward ?? []).map(({ guestPort }) => String(guestPort));
+  const port = ports.find((each, i) => ports.indexOf(each) < i);
+  if (port !== undefined) faults.push({ key: 'forward', text: `guest:${port} is there twice` });
   const listens = placesOf(choices);
   const twice = listens.find((each, i) => listens.indexOf(each) < i);
   if (twice !== undefined) faults.push({ key: 'listen', text: `${twice} is there twice` });

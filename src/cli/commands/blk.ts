@@ -111,7 +111,7 @@ function addQueueOptions(command: Command): void {
     .addOption(
       new Option(
         '--poll-us <N>',
-        'poll so many microseconds before sleeping (default: 64)',
+        'poll so many microseconds at most before sleeping (default: 64)',
       ).argParser(wholeNumber(LIMITS.pollUs)),
     );
 }

@@ -183,7 +183,7 @@ async function serveConsole(options: ConsoleCommandOptions): Promise<void> {
   const choices: ConsoleChoices = { ...rest, ports, ...(!isElsewhere && { stdio: true }) };
   const [fault] = consoleFaults(choices);
   if (fault !== undefined) {
-    const where = fault.port === undefined ? `--${fault.key}` : `port ${ports[fault.port]?.name}`;
+    const where = fault.port === undefined ? `--${fault.key}` : `port ${ports[fault.port]?.name}:`;
     throw new UsageError(`${where} ${fault.text}`, HELP);
   }
   // What serves is loaded now, so that wrong usage and help are quick.

@@ -29,13 +29,13 @@ export function addDoctorCommand(program: Command): Command {
     .addOption(
       new Option(
         '--qemu <PATH>',
-        'look at this QEMU, again and again, and not for those in PATH and other usual folders',
+        'look at this QEMU, and not for those in PATH and other usual folders; repeatable',
       ).argParser(collected),
     )
     .option('--json', 'print all that was found as JSON')
     .option(
       '--report <FILE>',
-      'write a page for a bug report, too, without private names and paths',
+      'write a page for a bug report, too, without the names of host, user and home folder',
     )
     .helpOption('-h, --help', 'show this help')
     .action(async (options: DoctorCommandOptions) => {

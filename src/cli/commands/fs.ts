@@ -131,7 +131,7 @@ function addAttributeOptions(command: Command): void {
     .option('--xattrmap <RULES>', 'their names on this host, as in virtiofsd; implies --xattr')
     .addOption(
       new Option(
-        '--posix-acl <MODE>',
+        '--posix-acl [MODE]',
         'access control lists; implies --xattr (default: never; without a value: always)',
       ).choices(ACL_MODES),
     );
@@ -154,7 +154,7 @@ function addQueueOptions(command: Command): void {
     .addOption(
       new Option(
         '--poll-us <N>',
-        'poll so many microseconds before sleeping (default: 200)',
+        'poll so many microseconds at most before sleeping (default: 200)',
       ).argParser(wholeNumber(LIMITS.pollUs)),
     )
     .addOption(
@@ -188,11 +188,11 @@ function addVirtiofsdOptions(command: Command): void {
 async function serveFs(folder: string | undefined, options: FsCommandOptions): Promise<void> {
   const choices = { ...options, sharedDir: folderPath(folder, options.sharedDir) };
   const { sharedDir, archive, memory } = choices;
+  const [fault] = fsFaults(choices);
+  if (fault !== undefined) throw new UsageError(`--${fault.key} ${fault.text}`, HELP);
   if (sharedDir === undefined && archive === undefined && memory === undefined) {
     throw new UsageError('which folder? Give the path of a folder to share', HELP);
   }
-  const [fault] = fsFaults(choices);
-  if (fault !== undefined) throw new UsageError(`--${fault.key} ${fault.text}`, HELP);
   // What serves is loaded now, so that wrong usage and help are quick.
   const { enterDeviceSandbox, fsNeeds, socketNeeds } = await import('../enter-sandbox.ts');
   enterDeviceSandbox(options, [fsNeeds(choices), socketNeeds(options)]);

@@ -47,7 +47,7 @@ export function addQemuCommand(program: Command): Command {
     )
     .usage('[OPTIONS] [-- QEMU OPTIONS]')
     .addArgument(new Argument('[WORDS...]', "QEMU's own options, after --"))
-    .showHelpAfterError(`Try '${HELP}'.`);
+    .showHelpAfterError(`Options of QEMU come after --. Try '${HELP}'.`);
   addDeviceOptions(command);
   addMonitorOptions(command);
   addLogOptions(command);

@@ -26,6 +26,10 @@ export interface QemuNeeds {
 export async function namedQemu(name: string, needs: QemuNeeds): Promise<QemuProbe> {
   const path = name.includes('/') ? name : pathOf(name, needs.searchPath);
   const probe = await probeQemu(path);
+  if (probe.fault?.endsWith(': ENOENT') === true) {
+    const where = path.includes('/') ? '' : ' in PATH';
+    throw new VhostUserError('ERR_VHU_QEMU', `${path}: there is no such program${where}`);
+  }
   const faults = faultsOf(probe, needs);
   if (faults.length === 0) return probe;
   throw new VhostUserError('ERR_VHU_QEMU', faultText(probe, faults));

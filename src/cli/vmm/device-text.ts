@@ -60,6 +60,9 @@ function addSetting(values: Record<string, unknown>, type: DeviceType, part: Opt
     const why = NOT_HERE.includes(key) ? 'cannot be set here' : 'there is no such setting';
     throw new UsageError(`--${type} …,${key}: ${why}; there are ${names.join(', ')}`, HELP);
   }
+  if (part.value === null && typeof readValue(schema, value) !== 'boolean') {
+    throw new UsageError(`--${type} …,${key}: it needs a value: ${key}=…`, HELP);
+  }
   const read = readValue(schema, value);
   const before = values[key];
   // A setting that is a list is given once for each of its values.

@@ -63,7 +63,7 @@ test('an option is told from the value of the one before it', () => {
     ],
   );
   assert.deepEqual(optionWords(splitOptions(words)), words);
-  refused(['-kernel'], /^-kernel: what comes after it\?/);
+  refused(['-kernel'], /^-kernel: nothing comes after it/);
 });
 
 test('memory is counted as QEMU counts it: in MiB without a unit, in whole 8 KiB', () => {

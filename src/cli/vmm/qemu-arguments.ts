@@ -120,7 +120,8 @@ export function splitOptions(words: readonly string[]): QemuOption[] {
     if (ALONE.has(plain)) {
       options.push({ name, words: [word], value: null });
     } else if (value === undefined) {
-      throw new UsageError(`${word}: what comes after it? This option of QEMU has a value`, HELP);
+      const why = 'nothing comes after it, and it is none of the options of QEMU without a value';
+      throw new UsageError(`${word}: ${why}`, HELP);
     } else {
       options.push({ name, words: [word, value], value });
       at++;
