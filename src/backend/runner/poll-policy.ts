@@ -1,9 +1,9 @@
 /**
  * How a thread waits: as its {@link PollWindow} says, by what a wake-up costs; or polling through
  * each pause up to the limit. A driver that is slow and waits for each answer, as an emulated guest
- * does, may gain a third by the latter, at the price of a core; or may lose, when it shares that
- * core. So now and then both are tried ({@link PollTrial}), and what has won is kept for a while.
- * An idle device is polled by neither.
+ * does, may become a fifth to a half quicker by the latter, at the price of a core; or slower, when
+ * it shares that core. So now and then both are tried ({@link PollTrial}), and what has won is kept
+ * for a while. An idle device is polled by neither.
  *
  * @module
  */
