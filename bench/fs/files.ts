@@ -32,6 +32,11 @@ export function smallFileName(index: number): string {
   return `f${index}`;
 }
 
+/** A folder with files of the tree, from the tree on. */
+export function treeFolder(index: number): string {
+  return `folder-${index >> 3}/part-${index}`;
+}
+
 /** Makes it all in `shared`, which must not be there. */
 export async function makeShared(shared: string): Promise<void> {
   mkdirSync(shared);
@@ -64,7 +69,7 @@ function makeData(path: string): void {
 function makeTree(path: string): void {
   const bytes = randomFillSync(Buffer.alloc(TREE.bytesMax));
   for (let folder = 0; folder < TREE.folders; folder++) {
-    const parent = `${path}/folder-${folder >> 3}/part-${folder}`;
+    const parent = `${path}/${treeFolder(folder)}`;
     mkdirSync(parent, { recursive: true });
     for (let file = 0; file < TREE.filesEach; file++) {
       const size = TREE.bytesMax >> (file % 7); // 256 bytes to 16 KiB

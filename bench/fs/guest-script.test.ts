@@ -6,23 +6,44 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { chosenLines, guestLines, guestScript, parseGuestLine } from './guest-script.ts';
+import { chosenLines, guestLines, guestScript, parseGuestLine, turns } from './guest-script.ts';
 
-const LINES = guestLines({ seconds: 1 });
+const LINES = guestLines();
+const EFFORT = { seconds: 1 };
 
 describe('the script of the guest', () => {
   it('is one that a shell can read, whatever is chosen', () => {
     for (const lines of [LINES, LINES.slice(0, 1), LINES.slice(-1)]) {
-      const script = guestScript(lines, 'theirs');
+      const script = guestScript(lines, 'theirs', EFFORT);
       execFileSync('sh', ['-n'], { input: script });
     }
   });
 
   it('measures each line on both sides, the first one first', () => {
-    const calls = guestScript(LINES, 'theirs').match(/^measure .*$/gm) ?? [];
-    assert.equal(calls.length, 2 * LINES.length);
-    assert.equal(calls[0], 'measure theirs read-1 read_1');
-    assert.equal(calls[1], 'measure ours read-1 read_1');
+    const script = guestScript(LINES, 'theirs', EFFORT);
+    for (const { id } of LINES) {
+      const sides = [...script.matchAll(new RegExp(`^measure (\\S+) ${id} line_`, 'gm'))];
+      const order = sides.map(([, side]) => side).join(' ');
+      assert.match(order, /^theirs ours( ours theirs)?$/, id);
+    }
+  });
+
+  it('measures what changes nothing twice, so that time alone favours no side', () => {
+    const once = LINES.filter((line) => turns(line, 'ours').length === 2).map(({ id }) => id);
+    assert.deepEqual(once, ['create', 'unlink', 'tar', 'rm']);
+    const [line] = LINES;
+    assert.ok(line);
+    assert.deepEqual(turns(line, 'ours'), ['ours', 'theirs', 'theirs', 'ours']);
+  });
+
+  it('runs each line of fio briefly on both sides before anything is measured', () => {
+    const script = guestScript(LINES, 'theirs', EFFORT);
+    const warmUp = /^warm_up\(\) \{\n([^]*?)\n\}/m.exec(script)?.[1] ?? '';
+    const fio = LINES.filter(({ blockBytes }) => blockBytes > 0);
+    assert.equal(fio.length, 10);
+    for (const { id } of fio) assert.ok(warmUp.includes(`line_${id.replaceAll('-', '_')}`), id);
+    assert.ok(script.indexOf('\nwarm_up ours') < script.indexOf('\nmeasure '));
+    assert.ok(script.indexOf('time=1000ms') > script.indexOf('\nwarm_up ours'));
   });
 
   it('what uses the files of another line is not measured without it', () => {

@@ -6,7 +6,7 @@
  * @module
  */
 import { processError } from '../process.ts';
-import { SHARED, TREE } from './files.ts';
+import { SHARED, TREE, treeFolder } from './files.ts';
 import { DATA_BYTES, FILE_COUNT } from './plan.ts';
 import type { CacheMode, FsRow } from './plan.ts';
 import { SIDES } from './result.ts';
@@ -17,6 +17,8 @@ const KIB = 1024;
 const TREE_FILES = TREE.folders * TREE.filesEach;
 const WALKS = 3; // one alone is too short for a clock of 10 ms
 const WARM_UP_FILES = 1000;
+const WARM_UP_MS = 300; // of each line of fio
+const WARM_UP_BYTES = 32 * MIB; // of the file
 const SETTLE_SECONDS = 0.3; // the server forgets what the kernel has dropped
 
 /** A line of the table that the guest measures. */
@@ -26,6 +28,8 @@ export interface GuestLine {
   readonly name: string;
   readonly blockBytes: number;
   readonly depth: number;
+  /** It leaves the folder as it was, so that it can be measured again. */
+  readonly repeatable: boolean;
   /** Shell: does it in the folder `$m`, new files in `$fresh`; sets `$count` and `$ms`. */
   readonly shell: string;
 }
@@ -55,13 +59,13 @@ export interface GuestEffort {
 }
 
 /** All lines, in the order in which they are measured. */
-export function guestLines({ seconds }: GuestEffort): GuestLine[] {
-  return [...fioLines(seconds), ...fileLines()];
+export function guestLines(): GuestLine[] {
+  return [...fioLines(), ...fileLines()];
 }
 
-function fioLines(seconds: number): GuestLine[] {
+function fioLines(): GuestLine[] {
   const lines: GuestLine[] = [];
-  const timed = ['--direct=1', '--time_based', `--runtime=${Math.round(seconds * 1000)}ms`];
+  const timed = ['--direct=1', '--time_based', '--runtime=$time'];
   for (const op of ['read', 'write'] as const) {
     for (const order of ['sequential', 'random'] as const) {
       for (const depth of [1, 16]) {
@@ -71,7 +75,8 @@ function fioLines(seconds: number): GuestLine[] {
         const rw = order === 'random' ? `rand${op}` : op;
         const id = `${rw}-${depth}`;
         const name = `fio ${op} ${order}, direct`;
-        lines.push({ id, name, blockBytes, depth, shell: fioShell(op, rw, blockBytes, args) });
+        const shell = fioShell(op, rw, blockBytes, args);
+        lines.push({ id, name, blockBytes, depth, repeatable: true, shell });
       }
     }
     // Through the page cache of the guest: all of the file once.
@@ -81,25 +86,32 @@ function fioLines(seconds: number): GuestLine[] {
       name: `fio ${op} sequential, cached`,
       blockBytes: MIB,
       depth: 1,
+      repeatable: true,
       shell: fioShell(op, op, MIB, args),
     });
   }
   return lines;
 }
 
-/** Lets a server that has just been started compile what it runs often; nothing is measured. */
-function warmUp(): string[] {
-  const fio = `fio --name=warm --filename=$m/${SHARED.data} --size=${DATA_BYTES} --thread`;
-  const timed = `--time_based --runtime=500ms --bs=${4 * KIB} --direct=1 --eta=never`;
+/**
+ * Lets a server that has just been started compile what it runs often, and the emulator translate
+ * the guest's programs, which else who is measured first would pay for; nothing is measured.
+ */
+function warmUp(lines: readonly GuestLine[]): string[] {
   const names = `head -n ${WARM_UP_FILES} /tmp/names`;
+  const part = `${SHARED.tree}/${treeFolder(0)}`;
   return [
     'warm_up() {',
-    `m=/mnt/$1; cd $m/${SHARED.fresh}/$1 || exit 1`,
-    ...['randread', 'randwrite'].map((rw) => `${fio} --rw=${rw} ${timed} >/dev/null || exit 1`),
+    `m=/mnt/$1; fresh=$m/${SHARED.fresh}/$1; bytes=${WARM_UP_BYTES}; time=${WARM_UP_MS}ms`,
+    ...lines.filter(({ blockBytes }) => blockBytes > 0).map(callOf),
+    'cd $fresh || exit 1',
     `for name in $(${names}); do echo "$text" >$name; done`,
     'echo 3 >/proc/sys/vm/drop_caches',
     `${names} | xargs stat -c %s >/dev/null || exit 1`,
     `${names} | xargs rm -f || exit 1`,
+    `tar -xf /tmp/tree.tar ${part} || exit 1`,
+    `find ${part} -type f -size +0 >/dev/null || exit 1`,
+    `rm -r ${SHARED.tree} || exit 1`,
     'cd /',
     '}',
   ];
@@ -115,7 +127,7 @@ function fioShell(
   args: readonly string[],
 ): string {
   const { kib, ms } = TERSE[op];
-  const file = `--filename=$m/${SHARED.data} --size=${DATA_BYTES} --thread`;
+  const file = `--filename=$m/${SHARED.data} --size=$bytes --thread`;
   const output = '--output-format=terse --terse-version=3 --eta=never --output=/tmp/fio.out';
   return [
     `fio --name=line --rw=${rw} ${file} ${args.join(' ')} ${output} || exit 1`,
@@ -132,6 +144,7 @@ function fileLines(): GuestLine[] {
     name,
     blockBytes: 0,
     depth: 1,
+    repeatable: id === 'stat' || id === 'walk',
     shell: ['clock; from=$clock', ...shell, `clock; ms=$((clock - from)); count=${count}`].join(
       '\n',
     ),
@@ -181,8 +194,21 @@ function xargs(program: string): string {
   return `xargs ${program} </tmp/names >/tmp/out || exit 1`;
 }
 
+/**
+ * The sides in the order in which a line is measured. Of what can be done again the first side is
+ * the last as well: what changes with time alone is the same for both.
+ */
+export function turns({ repeatable }: GuestLine, first: Side): readonly Side[] {
+  const second: Side = first === 'ours' ? 'theirs' : 'ours';
+  return repeatable ? [first, second, second, first] : [first, second];
+}
+
 /** The script of one boot; `first` is measured first in each line. */
-export function guestScript(lines: readonly GuestLine[], first: Side): string {
+export function guestScript(
+  lines: readonly GuestLine[],
+  first: Side,
+  { seconds }: GuestEffort,
+): string {
   const order = first === 'ours' ? SIDES : [...SIDES].reverse();
   return [
     '# Milliseconds since the boot, in steps of ten, without a process of its own.',
@@ -195,21 +221,25 @@ export function guestScript(lines: readonly GuestLine[], first: Side): string {
     `cp /mnt/${first}/${SHARED.archive} /tmp/tree.tar || exit 1`,
     `text=$(head -c 768 /dev/urandom | base64 | tr -d '\\n' | head -c ${KIB - 1})`,
     `i=0; while [ $i -lt ${FILE_COUNT} ]; do echo f$i; i=$((i + 1)); done >/tmp/names`,
-    ...lines.map(({ id, shell }) => `line_${functionName(id)}() {\n${shell}\n}`),
-    ...warmUp(),
+    ...lines.map((line) => `${callOf(line)}() {\n${line.shell}\n}`),
+    ...warmUp(lines),
     'measure() {',
     `  m=/mnt/$1; fresh=$m/${SHARED.fresh}/$1; forget`,
-    '  echo "@bench.begin=$1 $2"; line_$3; echo "@bench.end=$1 $2 $count $ms"',
+    '  echo "@bench.begin=$1 $2"; $3; echo "@bench.end=$1 $2 $count $ms"',
     '}',
     ...order.map((side) => `warm_up ${side}`),
-    ...lines.flatMap(({ id }) => order.map((side) => `measure ${side} ${id} ${functionName(id)}`)),
+    `bytes=${DATA_BYTES}; time=${Math.round(seconds * 1000)}ms`,
+    ...lines.flatMap((line) =>
+      turns(line, first).map((side) => `measure ${side} ${line.id} ${callOf(line)}`),
+    ),
     ...order.map((side) => `umount /mnt/${side} || exit 1`),
     '',
   ].join('\n');
 }
 
-function functionName(id: string): string {
-  return id.replaceAll('-', '_');
+/** The name of a line's function in the script. */
+function callOf({ id }: GuestLine): string {
+  return `line_${id.replaceAll('-', '_')}`;
 }
 
 /** What a line on the guest's console tells. */

@@ -16,7 +16,7 @@ import type { Progress } from '../progress.ts';
 import { Server } from '../server.ts';
 import type { ServerPlan } from '../server.ts';
 import { emptyFresh } from './files.ts';
-import { guestRow, guestScript, parseGuestLine } from './guest-script.ts';
+import { guestRow, guestScript, parseGuestLine, turns } from './guest-script.ts';
 import type { GuestLine, GuestWord } from './guest-script.ts';
 import { CACHES } from './plan.ts';
 import type { CacheMode } from './plan.ts';
@@ -52,7 +52,8 @@ function roundsLeft(plan: GuestBenchPlan, report: FsReport, cache: CacheMode): n
 /** Steps of the progress that `runFsGuests` makes. */
 export function guestSteps(plan: GuestBenchPlan, report: FsReport): number {
   return CACHES.reduce((sum, cache) => {
-    return sum + roundsLeft(plan, report, cache) * (1 + 2 * plan.lines(cache).length);
+    const measured = plan.lines(cache).flatMap((line) => turns(line, 'ours')).length;
+    return sum + roundsLeft(plan, report, cache) * (1 + measured);
   }, 0);
 }
 
@@ -84,7 +85,7 @@ class GuestRound {
   readonly #report: FsReport;
   readonly #progress: Progress;
   readonly #servers = new Map<Side, Server>();
-  readonly #runs: { readonly side: Side; readonly id: string; readonly run: FsRun }[] = [];
+  readonly #measured: Measured[] = [];
   #began: { readonly id: string; readonly cpu: CpuSample; readonly others: OthersMeter } | null =
     null;
   #failure: Error | null = null;
@@ -115,11 +116,11 @@ class GuestRound {
           tag: TAGS[side],
           socketPath: serverPlan(this.#cache, side).socketPath,
         })),
-        script: guestScript(lines, first),
+        script: guestScript(lines, first, { seconds: effort.guestSeconds }),
         memory: 'memfd',
         preallocate: true, // else who is measured first in a line takes the faults of both
         cpus: 1, // so that the server has a CPU of its own where there are two
-        timeoutMs: ROUND_MS_MAX + lines.length * effort.guestSeconds * 2000,
+        timeoutMs: ROUND_MS_MAX + lines.length * effort.guestSeconds * 4000,
         onLine: (line) => this.#hear(line),
       });
     } finally {
@@ -127,7 +128,7 @@ class GuestRound {
       rmSync(folder, { recursive: true, force: true });
     }
     if (this.#failure !== null) throw this.#failure;
-    this.#keep(lines);
+    this.#keep(lines, first);
   }
 
   #hear(line: string): void {
@@ -150,29 +151,44 @@ class GuestRound {
     if (began?.id !== word.id) throw processError(`the guest ended ${word.id}, and never began it`);
     const { side, id, count, ms } = word;
     const cpuNs = cpuBetweenNs(began.cpu, sampleTree(pid));
-    const run: FsRun = {
-      perSecond: (count / ms) * 1000,
-      cpuUs: cpuNs / 1000 / count,
-      p50Us: null,
-      othersCpus: began.others.othersCpus(),
-    };
-    this.#runs.push({ side, id, run });
+    this.#measured.push({ side, id, count, ms, cpuNs, othersCpus: began.others.othersCpus() });
     this.#began = null;
   }
 
   /** Puts a whole round into the report; a part of one would leave the sides with unlike counts. */
-  #keep(lines: readonly GuestLine[]): void {
+  #keep(lines: readonly GuestLine[], first: Side): void {
     for (const line of lines) {
-      const found = SIDES.map((side) =>
-        this.#runs.filter((run) => run.side === side && run.id === line.id),
-      );
-      if (found.some((runs) => runs.length !== 1)) {
-        throw processError(
-          `the guest measured ${line.id} ${found.map((runs) => runs.length).join(' and ')} times`,
-        );
-      }
       const result = resultOf(this.#report, guestRow(this.#cache, line));
-      SIDES.forEach((side, at) => result[side].push((found[at] as { run: FsRun }[])[0]!.run));
+      for (const side of SIDES) {
+        const found = this.#measured.filter((each) => each.side === side && each.id === line.id);
+        const wanted = turns(line, first).filter((each) => each === side).length;
+        if (found.length !== wanted) {
+          throw processError(`the guest measured ${line.id} ${found.length} times, not ${wanted}`);
+        }
+        result[side].push(together(found));
+      }
     }
   }
+}
+
+/** One measurement of a line, in one turn of a side. */
+interface Measured {
+  readonly side: Side;
+  readonly id: string;
+  readonly count: number;
+  readonly ms: number;
+  readonly cpuNs: number;
+  readonly othersCpus: number;
+}
+
+/** The turns of a side in one boot as one run. */
+function together(turnsOfSide: readonly Measured[]): FsRun {
+  const sum = (key: 'count' | 'ms' | 'cpuNs'): number =>
+    turnsOfSide.reduce((total, each) => total + each[key], 0);
+  return {
+    perSecond: (sum('count') / sum('ms')) * 1000,
+    cpuUs: sum('cpuNs') / 1000 / sum('count'),
+    p50Us: null,
+    othersCpus: Math.max(...turnsOfSide.map(({ othersCpus }) => othersCpus)),
+  };
 }

@@ -162,9 +162,7 @@ async function benchmark(values: Values, peerRoot: string, folder: string): Prom
   const cells = hostCells().filter(wanted);
   const host: HostBenchPlan = { cells, effort, serverPlan, profiler, save };
   const lines = (cache: CacheMode): ReturnType<typeof guestLines> =>
-    chosenLines(guestLines({ seconds: effort.guestSeconds }), (line) =>
-      wanted(guestRow(cache, line)),
-    );
+    chosenLines(guestLines(), (line) => wanted(guestRow(cache, line)));
   const guest: GuestBenchPlan = { folder, shared, effort, lines, serverPlan, save };
   if (cells.length === 0 && CACHES.every((cache) => lines(cache).length === 0)) {
     throw optionError(`--filter ${String(values.filter)}: nothing is left`);

@@ -10,7 +10,7 @@ import { CACHES, hostCells, parseRowFilter, rowKey } from './plan.ts';
 import type { FsRow } from './plan.ts';
 
 const GUEST: FsRow[] = CACHES.flatMap((cache) =>
-  guestLines({ seconds: 1 }).map((line) => guestRow(cache, line)),
+  guestLines().map((line) => guestRow(cache, line)),
 );
 const ALL: readonly FsRow[] = [...hostCells(), ...GUEST];
 
