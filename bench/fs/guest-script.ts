@@ -15,7 +15,7 @@ import type { Side } from './result.ts';
 const MIB = 2 ** 20;
 const KIB = 1024;
 const TREE_FILES = TREE.folders * TREE.filesEach;
-const WALKS = 3; // one alone is too short for a clock of 10 ms
+const WALKS = 2; // one alone is too short for a clock of 10 ms
 const WARM_UP_FILES = 1000;
 const WARM_UP_MS = 300; // of each line of fio
 const WARM_UP_BYTES = 32 * MIB; // of the file

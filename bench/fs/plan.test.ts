@@ -9,9 +9,7 @@ import { guestLines, guestRow } from './guest-script.ts';
 import { CACHES, hostCells, parseRowFilter, rowKey } from './plan.ts';
 import type { FsRow } from './plan.ts';
 
-const GUEST: FsRow[] = CACHES.flatMap((cache) =>
-  guestLines().map((line) => guestRow(cache, line)),
-);
+const GUEST: FsRow[] = CACHES.flatMap((cache) => guestLines().map((line) => guestRow(cache, line)));
 const ALL: readonly FsRow[] = [...hostCells(), ...GUEST];
 
 describe('the plan of the file system benchmark', () => {
