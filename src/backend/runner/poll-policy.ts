@@ -42,7 +42,7 @@ export class PollPolicy {
 
   /** The time to poll now, in microseconds; 0: do not. */
   get us(): number {
-    return this.#pollsThrough ? this.#limitUs : this.#window.us;
+    return this.#pollsThrough() ? this.#limitUs : this.#window.us;
   }
 
   /** Whether nobody asks when a wait begins and how long a sleep takes. */
@@ -57,19 +57,19 @@ export class PollPolicy {
 
   /** A poll has found something to do after `polledUs`. */
   caught(polledUs: number): void {
-    if (this.#pollsThrough) this.#luck = Math.min(this.#luck + 1, LUCK_MAX);
+    if (this.#pollsThrough()) this.#luck = Math.min(this.#luck + 1, LUCK_MAX);
     else this.#window.caught(polledUs);
     this.#waitEnded();
   }
 
   /** A sleep that followed a vain poll, or none, took `sleptUs`. */
   slept(sleptUs: number): void {
-    if (this.#pollsThrough) this.#luck -= VAIN_LUCK;
+    if (this.#pollsThrough()) this.#luck -= VAIN_LUCK;
     else this.#window.slept(sleptUs);
     this.#waitEnded();
   }
 
-  get #pollsThrough(): boolean {
+  #pollsThrough(): boolean {
     return this.#trial.isRunning ? this.#trial.way === 1 : this.#isThrough;
   }
 
