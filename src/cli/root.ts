@@ -74,8 +74,8 @@ export async function addExamples(program: Command): Promise<void> {
     vsockHelp,
   } = await import('./help.ts');
   const { qemuHost } = await import('./qemu.ts');
-  const { host } = await import('../sys/index.ts');
-  const { os, arch } = host();
+  // Help is to be had where nothing native loads.
+  const { os, arch } = (await import('../abi/index.ts')).THIS_HOST;
   const texts: Readonly<Record<string, string>> = {
     [PROGRAM]: examplesText(PROGRAM_EXAMPLES),
     blk: blkHelp(qemuHost(os, arch)),

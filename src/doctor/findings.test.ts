@@ -280,6 +280,11 @@ test('errors of native modules are told apart by what the loaders say', () => {
   assert.match(said("/lib/libc.so.6: version `GLIBC_2.38' not found"), /on this very system/);
   assert.match(said('Error loading shared library ld-linux-x86-64.so.2'), /on this very system/);
   assert.match(said('invalid ELF header\nat somewhere'), /not load: invalid ELF header -> /);
+  // The library's own error has advice, too: what the loader said is in it.
+  const cause = new Error('Cannot find the native Koffi module');
+  const ours = new VhostUserError('ERR_VHU_KOFFI', 'koffi does not load', { cause });
+  const bare = nativeFault(ours, 'koffi 3.3.4', true, true, HOST);
+  assert.equal(bare.detail, 'koffi 3.3.4: it does not load: Cannot find the native Koffi module');
   const few = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' });
   assert.equal(nativeFault(few, 'koffi', true, true, HOST).status, 'unknown');
   const blind = new VhostUserError('ERR_VHU_HOST', 'Deno 2.9.6 cannot serve devices');

@@ -9,7 +9,7 @@ import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SUPPORTED_HOSTS } from '../abi/index.ts';
 import { ask } from '../qemu/index.ts';
-import { errorCode, errorMessage } from '../util/index.ts';
+import { VhostUserError, errorCode, errorMessage } from '../util/index.ts';
 import { remedy } from './finding.ts';
 import type { Finding, Remedy, Status } from './finding.ts';
 import type { HostFacts } from './host.ts';
@@ -128,11 +128,14 @@ export function nativeFault(
   hasPrebuilt: boolean,
   host: HostFacts,
 ): Verdict {
-  const said = errorMessage(error).split('\n')[0] ?? '';
+  // What the loader said; the advice is given here.
+  const isKoffi = error instanceof VhostUserError && error.code === 'ERR_VHU_KOFFI';
+  const cause = isKoffi ? error.cause : error;
+  const said = errorMessage(cause).split('\n')[0] ?? '';
   const missing = (detail: string, todo: Remedy): Verdict => {
     return { status: 'missing', detail: `${version}: ${detail}`, remedy: todo };
   };
-  if (['EMFILE', 'ENFILE'].includes(errorCode(error) ?? '')) {
+  if (['EMFILE', 'ENFILE'].includes(errorCode(cause) ?? '')) {
     const todo = remedy('Let this program have more files open', 'ulimit -n 1024');
     return { status: 'unknown', detail: `could not be looked at: ${said}`, remedy: todo };
   }

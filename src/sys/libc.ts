@@ -7,9 +7,10 @@
  *
  * @module
  */
-import koffi from 'koffi';
 import { abi } from './host.ts';
+import { loadKoffi } from './koffi.ts';
 
+const koffi = loadKoffi();
 const libc = koffi.load(null);
 /** What else functions are looked for in, after the C library. */
 const others = (abi.libraries ?? []).map(load).filter((library) => library !== null);

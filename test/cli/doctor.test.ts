@@ -371,9 +371,9 @@ function installedWith(name: string, koffi: (modules: string) => void): string {
 function bareKoffi(modules: string): void {
   for (const file of [
     'package.json',
-    'index.js',
-    'src/koffi/index.js',
-    'src/koffi/src/static.js',
+    'index.cjs',
+    'src/koffi/index.cjs',
+    'src/koffi/src/static.cjs',
   ]) {
     cpSync(join(ROOT, 'node_modules/koffi', file), join(modules, 'koffi', file));
   }
@@ -414,6 +414,33 @@ test('koffi that is not there, has no binary, or a broken one, is a finding', as
     assert.match(text.stdout, /Needed and not working: Native calls/);
     assert.doesNotMatch(text.stdout + text.stderr, /\n\s+at .*:\d+/);
   }
+});
+
+test('without koffi whatever serves ends with advice, and help is to be had', async () => {
+  const file = installedWith('speechless', bareKoffi);
+  const image = join(folder, 'disk.img');
+  writeFileSync(image, Buffer.alloc(1 << 20));
+  const socket = join(folder, 'koffi.sock');
+  for (const words of [
+    ['blk', image, '--socket-path', socket],
+    ['blk', image, '--socket-path', socket, '--sandbox', 'none'],
+    ['fs', folder, '--socket-path', socket],
+    ['rng', '--socket-path', socket],
+  ]) {
+    const { code, stdout, stderr } = await runProgram(words, { file });
+    assert.deepEqual([code, stdout], [1, ''], words.join(' '));
+    assert.match(stderr, /^vhost-user: koffi, .* does not load on \S+ with Node [\d.]+: Cannot /);
+    assert.match(stderr, /: Cannot find the native Koffi module; .*'vhost-user doctor' says which/);
+    assert.match(stderr, /install anew on this very host with 'npm install --include=optional'/);
+    assert.doesNotMatch(stderr, /bug|\n./);
+  }
+  for (const words of [['--version'], ['--help'], ['blk', '--help'], ['fs', '--help']]) {
+    const { code, stdout, stderr } = await runProgram(words, { file });
+    assert.deepEqual([code, stderr], [0, ''], words.join(' '));
+    assert.match(stdout, words.includes('--help') ? /\nExamples?:/ : /^vhost-user \d/);
+  }
+  const { code, stdout } = await runProgram(['blk', '--print-capabilities'], { file });
+  assert.deepEqual([code, /"type": *"block"/.test(stdout)], [0, true]);
 });
 
 test('a report is written beside the answer, without the names of home and host', async () => {

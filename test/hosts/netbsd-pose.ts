@@ -6,7 +6,7 @@
  *
  * @module
  */
-import koffiModule from 'koffi';
+import { createRequire } from 'node:module';
 
 type Func = (...args: unknown[]) => unknown;
 interface Library {
@@ -33,7 +33,7 @@ export interface NetbsdSeen {
   readonly fails: Record<string, number>;
 }
 
-const koffi = koffiModule as unknown as Koffi;
+const koffi = createRequire(import.meta.url)('koffi') as Koffi; // as the product loads it
 const own = koffi.load(null);
 const older = process.env.VHU_NETBSD === '10';
 const seen: NetbsdSeen = {

@@ -7,9 +7,8 @@
  * @module
  */
 import fs from 'node:fs';
-import { register, syncBuiltinESMExports } from 'node:module';
+import { createRequire, register, syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
-import koffiModule from 'koffi';
 import { HOST_ERRNO } from './errno.ts';
 import type { PlayedHost } from './errno.ts';
 
@@ -31,7 +30,8 @@ if (process.env.VHU_MUTATE !== undefined) register(`./mutate.${ENDING}`, import.
 if (host !== undefined && path !== undefined) pose(host, path);
 
 function pose(name: PlayedHost, libraryPath: string): void {
-  const koffi = koffiModule as unknown as Koffi; // loaded while this is Linux yet
+  // As the product loads it, and while this is Linux yet.
+  const koffi = createRequire(import.meta.url)('koffi') as Koffi;
   const load = koffi.load.bind(koffi);
   const own = load(null);
   const model = load(libraryPath);

@@ -13,7 +13,7 @@ import { LINUX_ERRNO, SUPPORTED_HOSTS } from '../../src/abi/index.ts';
 import * as sys from '../../src/sys/index.ts';
 import { ensureZig } from '../peers/zig.ts';
 import { tellProof } from '../support/proof.ts';
-import { DECLARERS, KOFFI_MODULE, bindingsIn, bindingsOf, koffiModules } from './abi/bindings.ts';
+import { DECLARERS, KOFFI_MODULES, bindingsIn, bindingsOf, koffiModules } from './abi/bindings.ts';
 import { checkCalls, checkErrno, checkErrnoNames, checkNumbers, checkTable } from './abi/check.ts';
 import { checkNumberFacts, checkSandbox, comparedCalls, emptyOutcome, learn } from './abi/check.ts';
 import type { Known, Outcome } from './abi/check.ts';
@@ -120,7 +120,7 @@ describe('every function of C that is called is compared', () => {
   });
 
   it('and one module alone has koffi, by which functions are declared', () => {
-    assert.deepEqual(koffiModules(), [KOFFI_MODULE]);
+    assert.deepEqual(koffiModules(), KOFFI_MODULES);
     assert.deepEqual(
       DECLARERS.filter((name) => name in sys),
       [],

@@ -7,8 +7,8 @@
 import ts from 'typescript';
 import { filesIn, parse } from '../../support/repository.ts';
 
-/** The module that has koffi to itself; others declare functions by what it exports. */
-export const KOFFI_MODULE = 'src/sys/libc.ts';
+/** The module that has koffi to itself, and the one that loads it for that. */
+export const KOFFI_MODULES: readonly string[] = ['src/sys/koffi.ts', 'src/sys/libc.ts'];
 
 /** The layer that can declare functions, since its door lets none of the means out. */
 const LAYER = 'src/sys';
@@ -89,16 +89,17 @@ export function bindingModules(): string[] {
   return [...new Set(files)];
 }
 
-/** The files that have koffi itself. */
+/** The files of the layer that have koffi itself, or ask the module that loads it. */
 export function koffiModules(): string[] {
-  return filesIn('src')
-    .filter(isProduct)
-    .filter((file) =>
-      parse(file).statements.some(
-        (each) =>
-          ts.isImportDeclaration(each) &&
-          ts.isStringLiteral(each.moduleSpecifier) &&
-          each.moduleSpecifier.text === 'koffi',
-      ),
-    );
+  return filesIn(LAYER).filter(isProduct).filter(namesKoffi);
+}
+
+function namesKoffi(file: string): boolean {
+  let isNamed = false;
+  const visit = (node: ts.Node): void => {
+    if (ts.isStringLiteralLike(node)) isNamed ||= /^koffi$|\/koffi\.[jt]s$/.test(node.text);
+    ts.forEachChild(node, visit);
+  };
+  visit(parse(file));
+  return isNamed;
 }

@@ -5,9 +5,11 @@
  *
  * @module
  */
+import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
-import koffi from 'koffi';
 
+// As the product loads it, and while this is the host that it is.
+const koffi = createRequire(import.meta.url)('koffi') as { load: () => unknown };
 const [, , platform = '', arch = '', which = '', ...modules] = process.argv;
 Object.defineProperty(process, 'platform', { value: platform });
 Object.defineProperty(process, 'arch', { value: arch });
@@ -23,7 +25,7 @@ const library = {
     return () => 0;
   },
 };
-Object.assign(koffi, { load: () => library });
+koffi.load = () => library;
 for (const path of modules) await import(pathToFileURL(path).href);
 const sandboxes = await import('../../../src/sys/sandbox/bsd-calls.ts');
 if (platform === 'openbsd') sandboxes.openbsdCalls();
