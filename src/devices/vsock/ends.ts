@@ -153,10 +153,10 @@ export class Ends {
     const table = this.#table;
     if (table.state[slot] === STATE.closing || table.has(slot, FLAG.hostEnded)) return;
     const { sockets } = this.#parts;
-    const dropped = this.#lingering.drop(table.fd[slot] as number);
-    if (dropped > 0) {
+    const found = this.#lingering.drop(table.fd[slot] as number);
+    if (found > 0) {
       sockets.foundSome(slot);
-    } else if (dropped === 0) {
+    } else if (found === 0) {
       sockets.foundNothing(slot);
     } else {
       table.mark(slot, FLAG.hostEnded);

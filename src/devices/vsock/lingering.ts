@@ -6,7 +6,8 @@
  *
  * @module
  */
-import { ERRNO, NativeBlock, receive } from '../../sys/index.ts';
+import { ERRNO, NativeBlock, receiveMessage } from '../../sys/index.ts';
+import type { MessageMarks } from '../../sys/index.ts';
 
 const EAGAIN = -(ERRNO.EAGAIN as number);
 const BYTES = 64 * 1024;
@@ -18,10 +19,11 @@ const READS_MAX = 4;
 /** See the module. */
 export class Lingering {
   #scratch: NativeBlock | null = null;
+  readonly #marks: MessageMarks = { truncated: false, endsRecord: false, ended: false };
 
   /**
-   * Drops what has come through a socket. Returns how many bytes; 0: there was nothing; -1: nothing
-   * more comes, after the end of the stream or an error.
+   * Drops what has come through a socket. Returns how many reads found something, which may be an
+   * empty message; 0: there was nothing; -1: nothing more comes, after the end or an error.
    */
   drop(fd: number): number {
     return this.#read(fd, READS_MAX);
@@ -40,13 +42,14 @@ export class Lingering {
 
   #read(fd: number, readsMax: number): number {
     const { address } = (this.#scratch ??= new NativeBlock(BYTES));
-    let dropped = 0;
-    for (let reads = 0; reads < readsMax; reads++) {
-      const got = receive(fd, address, BYTES);
+    let found = 0;
+    while (found < readsMax) {
+      // As a message also from a stream, where nothing is empty but its end.
+      const got = receiveMessage(fd, address, BYTES, this.#marks);
       if (got === EAGAIN) break;
-      if (got <= 0) return -1;
-      dropped += got;
+      if (got < 0 || (got === 0 && this.#marks.ended)) return -1;
+      found++;
     }
-    return dropped;
+    return found;
   }
 }

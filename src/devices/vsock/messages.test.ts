@@ -37,6 +37,12 @@ const FLOW = { type: TYPE, srcPort: 600, dstPort: 601 } as const;
 const MESSAGE_BYTES_MAX = 512 * 1024;
 const EAGAIN = -(ERRNO.EAGAIN as number);
 const skip = hasUnixSeqpacket() ? false : 'this host has no Unix sockets of type SOCK_SEQPACKET';
+/** A guest that takes nothing. */
+const STARVED = { ...FLOW, bufAlloc: 0 } as const;
+const NO_ROOM: VsockTalkOptions = { guest: { bufAlloc: 0 } };
+/** What the device tells a guest of its room. */
+const ROOM_BYTES = 256 * 1024;
+const LONG_BYTES = 32 * 1024;
 
 const noEmpty =
   process.platform === 'linux' ? false : 'only Linux tells an empty message from the end';
@@ -59,6 +65,17 @@ class MessageProgram {
     view.setBigUint64(0, BigInt(this.#block.address), true);
     view.setBigUint64(8, BigInt(message.length), true);
     return sendVector(this.fd, address, 1, endsRecord);
+  }
+
+  /** Sends a message when there is room for it. */
+  async sendAll(message: Uint8Array): Promise<void> {
+    const endMs = performance.now() + MOCK_TIMEOUT_MS;
+    for (;;) {
+      const sent = this.send(message);
+      if (sent === message.length) return;
+      if (sent !== EAGAIN || performance.now() > endMs) assert.fail(`send: ${String(sent)}`);
+      await setTimeout(1);
+    }
   }
 
   /** The next message; null at the end. */
@@ -107,6 +124,23 @@ async function withProgram(
   await withVsock(async (talk) => {
     await body(talk, await connected(talk));
   }, options);
+}
+
+/** Sends long messages until the program's socket and the device take no more; how many. */
+async function fill({ guest }: VsockTalk): Promise<number> {
+  const data = pattern(LONG_BYTES);
+  let fwdCnt = 0;
+  for (let sent = 0; ; sent++) {
+    if (sent * LONG_BYTES + LONG_BYTES - fwdCnt > ROOM_BYTES) {
+      try {
+        fwdCnt = (await guest.receive(300)).fwdCnt;
+      } catch {
+        return sent;
+      }
+    }
+    guest.send({ op: OP.RW, ...STARVED, flags: SEQ.EOM, data });
+    await setImmediate();
+  }
 }
 
 function pattern(length: number): Buffer {
@@ -236,7 +270,10 @@ describe('messages', { skip }, () => {
   it('of a guest arrive at a program whose own are left unread', async () => {
     await withProgram(
       async (talk, program) => {
-        for (let i = 0; i < 3; i++) program.send(pattern(50));
+        // The empty one, and what is behind it, the device finds when it empties the socket.
+        for (const length of noEmpty === false ? [50, 50, 0, 50] : [50, 50, 50]) {
+          program.send(pattern(length));
+        }
         talk.guest.send({ op: OP.RW, ...FLOW, flags: SEQ.EOM, data: Buffer.from('the last') });
         talk.guest.send({ op: OP.SHUTDOWN, ...FLOW, flags: SHUTDOWN.BOTH });
         while ((await talk.guest.receive()).op !== OP.RST);
@@ -246,6 +283,26 @@ describe('messages', { skip }, () => {
       { guest: { bufAlloc: 60 } },
     );
   });
+
+  it(
+    'of a program that are empty are read on over while what a guest left behind waits',
+    { skip: noEmpty },
+    async () => {
+      const nothing = Buffer.alloc(0);
+      await withProgram(async (talk, program) => {
+        const sent = await fill(talk);
+        assert.ok(sent * LONG_BYTES > ROOM_BYTES, 'the device keeps some of it');
+        // It reads only when it has sent all of its own.
+        talk.guest.send({ op: OP.SHUTDOWN, ...STARVED, flags: SHUTDOWN.BOTH });
+        for (let i = 0; i < 64; i++) {
+          await program.sendAll(nothing);
+          await program.sendAll(pattern(LONG_BYTES));
+        }
+        for (let i = 0; i < sent; i++) assert.equal((await program.receive())?.length, LONG_BYTES);
+        assert.equal(await program.receive(), null);
+      }, NO_ROOM);
+    },
+  );
 
   it('of a program that are longer than the guest ever takes end the connection', async () => {
     const guest = { bufAlloc: 100 };
