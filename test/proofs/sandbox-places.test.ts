@@ -323,7 +323,11 @@ describe('root of a user namespace shares a folder', { skip: noUserNamespace() }
 });
 
 describe('a filter of system calls', { skip: noNamespace() }, () => {
-  const calls = ['unshare', 'mount', 'open_tree', 'mount_setattr', 'move_mount', 'pivot_root'];
+  const calls = [
+    ...['unshare', 'mount', 'open_tree', 'mount_setattr', 'move_mount', 'pivot_root'],
+    // These would be too late: they are called when the old root was left.
+    ...['umount2', 'capset'],
+  ];
   for (const call of calls) {
     it(`that refuses ${call} leaves Landlock, and the log says why`, async () => {
       const refused = { nodeArgs: ['--import', REFUSE], env: { VHU_REFUSED: call } };
@@ -347,6 +351,39 @@ describe('a filter of system calls', { skip: noNamespace() }, () => {
       );
     });
   }
+});
+
+describe('a mount namespace that cannot be completed', { skip: noNamespace() }, () => {
+  const begin = (call: string, ...args: string[]): ReturnType<typeof runProgram> => {
+    const refused = { nodeArgs: ['--import', REFUSE], env: { VHU_REFUSED: call } };
+    const words = ['fs', join(base, 'share'), '--socket-path', join(base, 'half.sock'), ...args];
+    return runProgram(words, { ...refused, cwd: base });
+  };
+
+  it('ends the program with the call and what to do, and serves nobody', async () => {
+    for (const mode of ['auto', 'required', 'namespace']) {
+      const { code, stderr } = await begin('landlock_restrict_self', '--sandbox', mode);
+      assert.equal(code, 1, stderr);
+      assert.match(
+        stderr,
+        /cannot be completed: landlock_restrict_self\(\): EPERM.*; it is refused/,
+      );
+      assert.match(
+        stderr,
+        /; --sandbox landlock takes no mount namespace, and --sandbox none takes/,
+      );
+      assert.doesNotMatch(stderr, /bug|serving|\n./);
+    }
+    assert.ok(!readdirSync(base).includes('half.sock'));
+  });
+
+  it('and one whose stage cannot be taken away is not served from either', async () => {
+    // The probe of umount2 passes: only the call that matters is refused, by what is in its way.
+    const { code, stderr } = await begin('pivot_root umount2-detach');
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /cannot be completed: umount2\(\/dev\): EPERM/);
+    assert.ok(!readdirSync(base).includes('half.sock'));
+  });
 });
 
 it('was all tried', { skip: noNamespace() }, (context) => {

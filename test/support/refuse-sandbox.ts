@@ -1,7 +1,7 @@
 /**
  * Takes parts of the sandbox away from the program that is started with `node --import` of this
- * file: VHU_REFUSED has `landlock`, `landlock-off` (there, and switched off), `seccomp`, and names
- * of system calls, which then fail with EPERM as in a container.
+ * file: VHU_REFUSED has `landlock`, `landlock-off` (there, and switched off), `seccomp`,
+ * `umount2-detach`, and names of system calls, which then fail with EPERM as in a container.
  *
  * @module
  */
@@ -19,6 +19,14 @@ const PARTS: Readonly<Record<string, StrictCall>> = {
   landlock: { scope: 'process', numbers: [444, 444], probe: [] },
   'landlock-off': { scope: 'process', numbers: [444, 444], probe: [], errno: EOPNOTSUPP },
   seccomp: { scope: 'process', numbers: [317, 277], probe: [] },
+  // umount2(2) with MNT_DETACH alone, and not with the flags of a probe.
+  'umount2-detach': {
+    scope: 'process',
+    numbers: [166, 39],
+    when: { argument: 1, among: [2] },
+    errno: EPERM,
+    probe: [],
+  },
 };
 
 function callOf(name: SyscallName): StrictCall {

@@ -45,6 +45,14 @@ export function mayMount(): boolean {
   return (effective & (1 << CAP.SYS_ADMIN)) !== 0;
 }
 
+/** Whether capabilities can be set here: sets those that there are. 0, or a negative errno. */
+export function trySettingCapabilities(): number {
+  const block = ownCapabilities();
+  const result = linuxCall('capset', block.address, block.address + CAPS.data);
+  block.free();
+  return result;
+}
+
 /**
  * Gives up, for this thread and for what it executes, all that a shared folder does not take.
  *

@@ -126,8 +126,18 @@ function changeNamespace(plan: SandboxPlan): string {
   const open = openFolder([0, 1, 2, ...needs.fds]);
   if (open !== null) return `descriptor ${String(open)}, which is inherited, is a folder`;
   const reads = systemReads(needs.looksUpNames);
-  const fds = enterNamespace({ needs: withReads(needs, reads), runs });
-  if (typeof fds === 'string') return fds;
+  try {
+    const fds = enterNamespace({ needs: withReads(needs, reads), runs });
+    if (typeof fds === 'string') return fds;
+    restrictMore(needs);
+    executeAgain([...needs.fds, ...fds]);
+  } catch (error) {
+    throw halfBuilt(error);
+  }
+}
+
+/** What a mount namespace has nothing to do with: ports, signals, sockets, and capabilities. */
+function restrictMore(needs: SandboxNeeds): void {
   const version = landlockVersion();
   const ruleset = typeof version === 'number' ? makeRulesetWithoutFiles(version, needs) : -1;
   if (ruleset >= 0) {
@@ -136,7 +146,15 @@ function changeNamespace(plan: SandboxPlan): string {
     closeFd(ruleset);
   }
   dropCapabilities(needs.ownsFiles);
-  executeAgain([...needs.fds, ...fds]);
+}
+
+/** There is no way back from a root that was left: nobody is to be served from such a process. */
+function halfBuilt(error: unknown): VhostUserError {
+  const text =
+    `the mount namespace cannot be completed: ${errorMessage(error)}; it is refused here, as by ` +
+    'the filter of a container or a security module; --sandbox landlock takes no mount ' +
+    'namespace, and --sandbox none takes no sandbox';
+  return new VhostUserError('ERR_VHU_SANDBOX', text, { cause: error });
 }
 
 function refused(mode: string, reason: string): VhostUserError {

@@ -22,7 +22,7 @@ import { ERRNO, SystemError, errnoName } from '../errno.ts';
 import { closeFd, setCloseOnExec } from '../fd.ts';
 import { NativeBlock } from '../native.ts';
 import { reachFolderBy } from '../socket-folders.ts';
-import { mayMount } from './capabilities.ts';
+import { mayMount, trySettingCapabilities } from './capabilities.ts';
 import { linuxCall } from './linux-call.ts';
 import { RootPlanner } from './root-plan.ts';
 import type { PlannedMount, RootPlan, TreeAccess } from './root-plan.ts';
@@ -77,6 +77,8 @@ const ATTRIBUTES: Readonly<Record<TreeAccess, number>> = {
 const STAGE = '/dev';
 
 const EINVAL = ERRNO.EINVAL as number;
+/** A kernel that is asked refuses them by EINVAL, before it looks at anything else. */
+const UNKNOWN_FLAGS = -1;
 
 /** In the new root, what the program that is executed in it has to know. */
 const NOTE = '/.vhost-user-sandbox';
@@ -111,9 +113,11 @@ export function namespaceObstacle(needs: SandboxNeeds): string | null {
  * Gives this thread the new root. Returns the fds that what is executed has to inherit, or why the
  * kernel refused it: then the thread sees all files as before.
  *
- * @throws SystemError when the old root does not go away
+ * @throws SystemError when the old root does not go away, or what was mounted over its `/dev`
  */
 export function enterNamespace({ needs, runs }: NamespaceNeeds): number[] | string {
+  const refusal = refusedLater();
+  if (refusal !== null) return refusal;
   const { plan, cwd } = planRoot(needs, runs);
   const unshared = linuxCall('unshare', M.CLONE_NEWNS);
   if (unshared < 0) return `unshare(CLONE_NEWNS): ${errnoName(-unshared)}`;
@@ -133,14 +137,27 @@ export function enterNamespace({ needs, runs }: NamespaceNeeds): number[] | stri
     pivotRoot();
   } catch (error) {
     for (const fd of [...trees, ...folders.values()]) closeFd(fd);
+    if (isStaged) check(unmount(STAGE), `umount2(${STAGE})`);
     process.chdir(cwd);
-    if (isStaged) unmount(STAGE);
     return errorMessage(error);
   }
   for (const fd of trees) closeFd(fd);
   leaveOldRoot(cwd);
   closeFolders();
   return [...folders.values()];
+}
+
+/**
+ * Which call would be refused when there is no way back any more, as by the filter of a container;
+ * or null. Each is made in a way that changes nothing.
+ */
+function refusedLater(): string | null {
+  const nothing = text('');
+  const unmounted = linuxCall('umount2', nothing.address, UNKNOWN_FLAGS);
+  nothing.free();
+  if (unmounted !== -EINVAL) return `umount2(): ${errnoName(-unmounted)}`;
+  const set = trySettingCapabilities();
+  return set < 0 ? `capset(): ${errnoName(-set)}` : null;
 }
 
 /** The first of these fds that is a folder, whence its neighbours are reached by `..`; or null. */
