@@ -77,7 +77,7 @@ const PARTS: readonly Part[] = [
 /** A module that is loaded by its path, as the sources write it. */
 const BY_PATH = /new URL\(`(\.{1,2}\/[\w./-]+)\$\{\w+\}`, import\.meta\.url\)/g;
 /** What is loaded as CommonJS, and what stands for such a module. */
-const COMMON_JS = /^(node:.*|koffi|commander)$/;
+const COMMON_JS = /^(node:.*|commander)$/;
 const COMMON_JS_MARK = '\0common-js:';
 const REQUIRE = '\0require';
 /** Stands for the folder of the program until it is known which file a module has come to. */
