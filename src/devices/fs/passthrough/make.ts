@@ -69,7 +69,10 @@ export const wanted: Wanted = {
 };
 
 const folderStat = new StatBlock();
+/** What was made, where `isMadeSeen`; and what has its name when it is taken away again. */
 const made = new StatBlock();
+const named = new StatBlock();
+let isMadeSeen = false;
 const said = new OverrideStat();
 
 /**
@@ -77,6 +80,7 @@ const said = new OverrideStat();
  * Returns an fd for a file, which the caller owns, 0 for anything else, or a negative errno.
  */
 export function make(state: FolderState, call: FuseCall): number {
+  isMadeSeen = false;
   if (state.owners.policy === 'xattr') return makeWithAttribute(state, call);
   if (state.owners.policy === 'squash') return masked(state, call, wanted.mode);
   const uid = state.owners.hostUid(call.uid);
@@ -135,6 +139,7 @@ function handOver(state: FolderState, result: number, uid: number, gid: number):
   const isFile = wanted.kind === MAKE.file;
   const seen = isFile ? statFd(result, made) : statAt(wanted.folder, wanted.name, made);
   if (seen < 0) return undo(result, toLinux(seen));
+  isMadeSeen = true;
   if (made.uid === uid && made.gid === group) return result;
   const moved = isFile
     ? chownFd(result, uid, group)
@@ -155,14 +160,34 @@ function setMode(result: number, mode: number): number {
 
 /**
  * What is not as it was asked for is not given out, and not left behind: it would be ours, setuid
- * and all. The name was made new a moment ago; that of a file without one is refused by the host.
+ * and all. The name was made new a moment ago, but whoever shares the folder may have put something
+ * else there since: that stays. No host but FreeBSD has a call that compares and removes in one, so
+ * what is put there between these two is lost.
  */
 function undo(result: number, error: number): number {
   const { kind, folder, name } = wanted;
-  if (kind === MAKE.file) closeFd(result);
-  if (kind === MAKE.folder) rmdirAt(folder, name);
-  else unlinkAt(folder, name);
+  if (kind === MAKE.file) isMadeSeen = statFd(result, made) >= 0;
+  // A file of no name has that of its folder here.
+  const isThere = statAt(folder, name, named) >= 0 && isMade();
+  if (isThere && kind === MAKE.folder) rmdirAt(folder, name);
+  else if (isThere) unlinkAt(folder, name);
+  if (kind === MAKE.file) closeFd(result); // not before: its number would be free for another one
   return error;
+}
+
+/** Whether what has the name now is what was made; as far as can be told, where it was not seen. */
+function isMade(): boolean {
+  if (isMadeSeen) {
+    const { dev, inoLow, inoHigh } = made;
+    return named.dev === dev && named.inoLow === inoLow && named.inoHigh === inoHigh;
+  }
+  const type = named.mode & S_IF.MT;
+  if (wanted.kind === MAKE.file) return false;
+  if (wanted.kind === MAKE.folder) return type === S_IF.DIR; // and removed only when it is empty
+  const isLink = type === S_IF.LNK;
+  if (type === S_IF.DIR || isLink !== (wanted.kind === MAKE.link) || named.nlink !== 1)
+    return false;
+  return isLink || named.size === 0;
 }
 
 /** What was made is ours; whose it is, and what it is, the attribute tells. */
