@@ -27,7 +27,7 @@ import { MAKE, make, wanted } from './make.ts';
 
 const onLinux = process.platform === 'linux' ? {} : { skip: 'modes that are refused are of Linux' };
 
-/** Makes `name` in a new folder, on a host that may refuse its mode; `look` sees what came of it. */
+/** Makes `name` in a new folder, on a host that may refuse its mode; `look` sees the outcome. */
 function making(
   kind: number,
   hooks: { readonly issued?: (path: string) => void; readonly open?: (path: string) => number },
