@@ -257,26 +257,39 @@ for (const [name, plane] of PLANES) {
 }
 
 it('a ring without a kick fd that the guest has broken is not polled any more', async () => {
-  await withEcho(worker(ECHO), async ({ guest, frontend, faults }) => {
+  await withEcho(worker(ECHO), async ({ guest, frontend, backend, faults }) => {
     await frontend.command('SET_VRING_KICK', { value: 0x100n });
+    const waits = (): number[] => [COUNTER.sleeps, COUNTER.polls].map((i) => backend.counter(i));
+    const before = waits(); // it does not sleep from here on
     const hostile = guest.queue(0).hostileDriver();
     hostile.offer(0xffff);
-    await until(() => faults.length > 0);
-    const before = process.cpuUsage();
+    await until(() => faults.length > 0 && waits()[0] !== before[0]);
+    const asleep = waits();
+    assert.equal(asleep[0], (before[0] as number) + 1);
     await new Promise((resolve) => setTimeout(resolve, 300));
-    const { user, system } = process.cpuUsage(before);
-    const usedMs = (user + system) / 1000;
-    assert.ok(usedMs < 150, `300 ms of waiting took ${String(usedMs)} ms of CPU`);
+    assert.deepEqual(waits(), asleep, 'it sleeps on');
   });
 });
+
+/** A counter that no device uses. */
+const ASKED = COUNTER.LENGTH - 1;
+/**
+ * How often a device may be asked whether it is full, while it is for 300 ms: whoever goes on
+ * asking does it some hundred thousand times. One that polls may, for 32 µs each time.
+ */
+const ASKED_MAX = 5000;
 
 /** Holds each request for a while, and takes one at a time. */
 const ONE_AT_A_TIME = `
   export const createDataPlane = (context) => {
     let held = null;
     return {
-      full: () => held !== null,
+      full: () => {
+        context.counters[${String(ASKED)}]++;
+        return held !== null;
+      },
       serve(queue) {
+        context.counters[${String(ASKED)}]++;
         if (held !== null) return 0;
         const chain = queue.pop();
         if (chain === null) return 0;
@@ -300,22 +313,21 @@ const FULL: readonly (readonly [string, Plane])[] = [
 
 for (const [where, plane] of FULL) {
   it(`a device on ${where} that is full is waited for, not asked again and again`, async () => {
-    await withEcho(plane, async ({ guest }) => {
+    await withEcho(plane, async ({ guest, backend }) => {
       const queue = guest.queue(0);
       for (let i = 0; i < 4; i++) queue.driver.submit([text('x')], [1]);
-      const before = process.cpuUsage();
+      const before = backend.counter(ASKED);
       queue.publish();
       await queue.completions(4);
-      const { user, system } = process.cpuUsage(before);
-      const usedMs = (user + system) / 1000;
-      assert.ok(usedMs < 200, `400 ms of waiting took ${String(usedMs)} ms of CPU`);
+      const asked = backend.counter(ASKED) - before;
+      assert.ok(asked > 0 && asked < ASKED_MAX, `it was asked ${String(asked)} times`);
     });
   });
 }
 
 /** Takes nothing of queue 0 before something came by queue 1. */
 const ONE_AFTER_THE_OTHER = `
-  export const createDataPlane = () => {
+  export const createDataPlane = (context) => {
     let open = false;
     const answer = (queue) => {
       const chain = queue.pop();
@@ -324,8 +336,12 @@ const ONE_AFTER_THE_OTHER = `
       return 1;
     };
     return {
-      full: (queue) => queue.index === 0 && !open,
+      full: (queue) => {
+        context.counters[${String(ASKED)}]++;
+        return queue.index === 0 && !open;
+      },
       serve(queue) {
+        context.counters[${String(ASKED)}]++;
         if (queue.index === 0) return open ? answer(queue) : 0;
         const taken = answer(queue);
         if (taken > 0) open = true;
@@ -340,15 +356,15 @@ for (const [where, plane] of [
   ['the event loop', local(ONE_AFTER_THE_OTHER)],
 ] as const) {
   it(`one queue of a device on ${where} may be full while the others are served`, async () => {
-    await withEcho(plane, async ({ guest }) => {
+    await withEcho(plane, async ({ guest, backend }) => {
       const waiting = guest.queue(0);
       waiting.driver.submit([text('x')], [1]);
-      const before = process.cpuUsage();
+      const before = backend.counter(ASKED);
       waiting.publish();
       await new Promise((resolve) => setTimeout(resolve, 300));
       assert.equal(waiting.driver.completed().length, 0);
-      const { user, system } = process.cpuUsage(before);
-      assert.ok((user + system) / 1000 < 150, 'it is not asked again and again');
+      const asked = backend.counter(ASKED) - before;
+      assert.ok(asked > 0 && asked < ASKED_MAX, `it was asked ${String(asked)} times`);
       await guest.queue(1).exchange([text('y')], [1]);
       // It is looked at again with whatever comes next, such as its own kick.
       waiting.raw.kick();
