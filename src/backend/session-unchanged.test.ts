@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, it } from 'node:test';
-import { TestBackend, codesOf } from '../testing/index.ts';
+import { TestBackend, codesOf, serveEcho } from '../testing/index.ts';
 import type { FrontendMessageName, MockFrontend, MockGuest } from '../testing/index.ts';
 import { VhostUserError } from '../util/index.ts';
 import { FRONTEND } from '../protocol/index.ts';
@@ -61,17 +61,7 @@ class StubbornDevice implements Device {
 
   #plane(): DataPlane {
     return {
-      serve: (queue, budget) => {
-        let taken = 0;
-        for (; taken < budget; taken++) {
-          const chain = queue.pop();
-          if (chain === null) break;
-          const bytes = new Uint8Array(chain.readableBytes);
-          chain.copyFromReadable(0, bytes);
-          queue.push(chain, chain.copyToWritable(0, bytes));
-        }
-        return taken;
-      },
+      serve: serveEcho,
       featuresNegotiated: (features) => {
         this.known.planeFeatures = features;
         this.#maybeThrow('plane features');

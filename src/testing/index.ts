@@ -6,6 +6,7 @@
  */
 export { EchoDevice } from './echo-device.ts';
 export type { EchoOptions } from './echo-device.ts';
+export { echoOnThread, serveEcho } from './echo-plane.ts';
 export { startFlipper } from './flipper.ts';
 export type { Flip, Flipper } from './flipper.ts';
 export { FS_CHECKS, runFsCheck } from './fs-checks.ts';

@@ -6,31 +6,15 @@
  */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { EchoDevice, TestBackend } from '../../testing/index.ts';
+import { EchoDevice, TestBackend, echoOnThread } from '../../testing/index.ts';
 import type { MockGuest } from '../../testing/index.ts';
 import { NotifierConsumer, dupFd, fdKind } from '../../sys/index.ts';
 import { COUNTER } from '../index.ts';
-import type { Device, LocalDataPlane, WorkerDataPlane } from '../index.ts';
+import type { Device } from '../index.ts';
 
 const VERSION_1 = 1n << 32n;
 const PROTOCOL_FEATURES = 1n << 30n;
 const LOOK_MS = 5;
-
-const ECHO = `
-  export const createDataPlane = () => ({
-    serve(queue, budget) {
-      let taken = 0;
-      for (; taken < budget; taken++) {
-        const chain = queue.pop();
-        if (chain === null) break;
-        const bytes = new Uint8Array(chain.readableBytes);
-        chain.copyFromReadable(0, bytes);
-        queue.push(chain, chain.copyToWritable(0, bytes));
-      }
-      return taken;
-    },
-  });
-`;
 
 /** The echo device with its data plane on a thread. */
 class ThreadedEcho implements Device {
@@ -39,13 +23,7 @@ class ThreadedEcho implements Device {
   readonly queueCount = 2;
   readonly queueSizeMax = 1024;
   readonly features = 0n;
-  readonly dataPlane: LocalDataPlane | WorkerDataPlane = {
-    kind: 'worker',
-    module: new URL(`data:text/javascript,${encodeURIComponent(ECHO)}`),
-    options: null,
-    threads: 1,
-    pollUs: 0,
-  };
+  readonly dataPlane = echoOnThread();
 
   readConfig(): Uint8Array {
     return new Uint8Array(0);
