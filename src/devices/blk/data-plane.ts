@@ -112,6 +112,10 @@ export class BlkDataPlane implements DataPlane {
     return this.#slots.full;
   }
 
+  queueStopping(): void {
+    this.#slots.giveBack();
+  }
+
   featuresNegotiated(features: bigint): void {
     this.#features = features;
     this.#decideWriteThrough();

@@ -32,8 +32,9 @@ export class RequestSlots {
   readonly interrupted: Uint16Array;
   readonly #free: Uint32Array; // a stack
   #freeCount: number;
-  readonly #iovecs: Mapping;
-  readonly #iovecWords: Uint32Array;
+  #iovecs: Mapping;
+  #iovecWords: Uint32Array;
+  #givesBack = false;
 
   constructor(count: number) {
     this.count = count;
@@ -75,6 +76,21 @@ export class RequestSlots {
     this.phase[slot] = PHASE.idle;
     this.#free[this.#freeCount] = slot;
     this.#freeCount++;
+    if (this.#givesBack) this.giveBack();
+  }
+
+  /** Gives the memory of the arrays back to the host, at once or when no slot is in use. */
+  giveBack(): void {
+    this.#givesBack = this.#freeCount < this.count;
+    if (this.#givesBack) return;
+    const before = this.#iovecs;
+    try {
+      this.#iovecs = mapAnonymous(before.lengthBytes);
+    } catch {
+      return; // the host has no room for both: they stay as they are
+    }
+    this.#iovecWords = new Uint32Array(viewMemory(this.#iovecs.address, before.lengthBytes));
+    before.unmap();
   }
 
   /** Address of the slot's `struct iovec` array. */

@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { GuestMemory } from '../../../memory/index.ts';
+import { openMappingCount, viewMemory } from '../../../sys/index.ts';
 import { Chain } from '../../../virtqueue/index.ts';
 import type { Virtqueue } from '../../../virtqueue/index.ts';
 import { CallPool, IOVECS_MAX, Scratch } from './call.ts';
@@ -99,4 +100,24 @@ describe('the data of a request', () => {
     call.chain?.append(0, last + 10, 10, true);
     return call.fillIovecs(0, IOVECS_MAX + 1, 0, (IOVECS_MAX + 1) * 10);
   }
+
+  it('gives the memory of its pieces back, at once or when nothing is under way', () => {
+    const before = openMappingCount();
+    const [one, two] = [callOf([[PAGE_BYTES, 100]]), callOf([[2 * PAGE_BYTES, 100]])];
+    for (const call of [one, two]) assert.ok(call.fillIovecs(0, 1, 0, 100));
+    pool.giveBack();
+    pool.release(one);
+    assert.deepEqual(iovecs(two), [[2 * PAGE_BYTES, 100]], 'a request of another queue goes on');
+    pool.release(two);
+    assert.deepEqual([iovecs(one), iovecs(two)], [[[0, 0]], [[0, 0]]]);
+    const again = callOf([[3 * PAGE_BYTES, 100]]);
+    assert.ok(again.fillIovecs(0, 1, 0, 100));
+    const memory = new DataView(viewMemory(again.iov, 16));
+    assert.equal(memory.getUint32(0, true), 3 * PAGE_BYTES, 'what the host is handed');
+    pool.release(again);
+    assert.deepEqual(iovecs(again), [[3 * PAGE_BYTES, 100]], 'only when it was asked for');
+    pool.giveBack();
+    assert.deepEqual(iovecs(again), [[0, 0]]);
+    assert.equal(openMappingCount(), before);
+  });
 });

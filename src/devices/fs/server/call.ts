@@ -106,7 +106,7 @@ export class ServerCall implements FuseCall, NamePlaces {
   readonly outArray: Uint8Array;
   readonly outAddress: number;
   outBytesMax = 0;
-  readonly iov: number;
+  iov: number;
   iovCount = 0;
   dataBytes = 0;
   tag = 0;
@@ -191,13 +191,14 @@ export class ServerCall implements FuseCall, NamePlaces {
 export class CallPool {
   /** All that were made so far, busy or not. */
   readonly calls: ServerCall[] = [];
-  readonly iovecWords: Uint32Array;
+  iovecWords: Uint32Array;
   /** Where the data of a WRITE begins in its chain. */
   readonly writeDataOffset: number;
   /** Answers a call that was pending; set by the server. */
   readonly finish: (call: ServerCall, result: number) => void;
   readonly #scratch: Scratch;
-  readonly #iovecs: Mapping;
+  #iovecs: Mapping;
+  #givesBack = false;
   readonly #free: ServerCall[] = [];
   readonly #countMax: number;
   #busyCount = 0;
@@ -247,6 +248,24 @@ export class CallPool {
     call.queue = null;
     call.chain = null;
     this.#free.push(call);
+    if (this.#givesBack) this.giveBack();
+  }
+
+  /** Gives the memory of the arrays back to the host, at once or when no call is busy. */
+  giveBack(): void {
+    this.#givesBack = this.#busyCount > 0;
+    if (this.#givesBack) return;
+    const before = this.#iovecs;
+    try {
+      this.#iovecs = mapAnonymous(before.lengthBytes);
+    } catch {
+      return; // the host has no room for both: they stay as they are
+    }
+    this.iovecWords = new Uint32Array(viewMemory(this.#iovecs.address, before.lengthBytes));
+    this.calls.forEach((call, index) => {
+      call.iov = this.#iovecAddress(index);
+    });
+    before.unmap();
   }
 
   /** Unmaps the arrays; nothing is under way. */
@@ -256,9 +275,12 @@ export class CallPool {
 
   #make(): ServerCall {
     const index = this.calls.length;
-    const iov = this.#iovecs.address + index * IOVECS_MAX * IOVEC_BYTES;
-    const call = new ServerCall(this, index, this.#scratch, iov);
+    const call = new ServerCall(this, index, this.#scratch, this.#iovecAddress(index));
     this.calls.push(call);
     return call;
+  }
+
+  #iovecAddress(index: number): number {
+    return this.#iovecs.address + index * IOVECS_MAX * IOVEC_BYTES;
   }
 }

@@ -164,6 +164,7 @@ export class FuseServer {
   /** Asks for the end of everything that is pending on a queue, which is being stopped. */
   interruptQueue(queue: Virtqueue): void {
     this.#interruptPending(queue);
+    this.#calls.giveBack();
   }
 
   /**
