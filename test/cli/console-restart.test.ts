@@ -41,6 +41,7 @@ class Vmm {
   #frontend: MockFrontend;
   #bases: number[] = [];
   #received: Buffer[] = [];
+  #printed = 0;
 
   private constructor(frontend: MockFrontend, guest: MockGuest) {
     this.#frontend = frontend;
@@ -87,6 +88,12 @@ class Vmm {
     const output = this.guest.queue(QUEUES.transmit);
     output.driver.submit([Buffer.from(text)], []);
     output.publish();
+    this.#printed++;
+  }
+
+  /** What was printed may be shown a moment before; until then it is shown again by who comes. */
+  get hasPrinted(): boolean {
+    return usedIndex(this.guest.queue(QUEUES.transmit)) === this.#printed;
   }
 
   /** Stops the rings in order, and hangs up. */
@@ -214,6 +221,7 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       vmm.print('before\n');
       await until('the guest has it', () => vmm.received.length >= first.length);
       await until('it was shown', () => served.shown === 'before\n');
+      await until('its buffer is given back', () => vmm.hasPrinted);
       await served.end(signal);
       vmm.lose();
       vmm.print('while nobody was there\n'); // waits in the guest's ring
