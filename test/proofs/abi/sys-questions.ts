@@ -297,6 +297,7 @@ const OUR_OWN: Readonly<Record<string, string>> = {
   'fd-passing.ts FDS_RECEIVED_MAX': 'room of our own',
   'sandbox/execute-again.ts ADDRESS_BYTES': 'of a pointer on 64-bit hosts',
   'sandbox/execute-again.ts ADDRESS_HIGH': 'arithmetic',
+  'sandbox/namespace.ts UNKNOWN_FLAGS': 'all flags, so that one of them is known to no kernel',
   'sandbox/execute-again.ts LISTEN_FDS_MAX': 'a bound of our own',
   'sandbox/capabilities.ts CAPABILITIES_MAX': 'a bound of our own',
   'sandbox/root-plan.ts LINKS_MAX': 'a bound of our own',
