@@ -15,10 +15,10 @@ import type { Side } from './result.ts';
 const MIB = 2 ** 20;
 const KIB = 1024;
 const TREE_FILES = TREE.folders * TREE.filesEach;
+const FIO_TURNS = 4; // they are short, and differ by a tenth
 const WALKS = 2; // one alone is too short for a clock of 10 ms
 const WARM_UP_FILES = 1000;
 const WARM_UP_MS = 300; // of each line of fio
-const WARM_UP_BYTES = 32 * MIB; // of the file
 const SETTLE_SECONDS = 0.3; // the server forgets what the kernel has dropped
 
 /** A line of the table that the guest measures. */
@@ -28,8 +28,8 @@ export interface GuestLine {
   readonly name: string;
   readonly blockBytes: number;
   readonly depth: number;
-  /** It leaves the folder as it was, so that it can be measured again. */
-  readonly repeatable: boolean;
+  /** How often each side is measured: 1, 2 or 4 times; once what does not leave the folder as it was. */
+  readonly turnsEach: number;
   /** Shell: does it in the folder `$m`, new files in `$fresh`; sets `$count` and `$ms`. */
   readonly shell: string;
 }
@@ -76,7 +76,7 @@ function fioLines(): GuestLine[] {
         const id = `${rw}-${depth}`;
         const name = `fio ${op} ${order}, direct`;
         const shell = fioShell(op, rw, blockBytes, args);
-        lines.push({ id, name, blockBytes, depth, repeatable: true, shell });
+        lines.push({ id, name, blockBytes, depth, turnsEach: FIO_TURNS, shell });
       }
     }
     // Through the page cache of the guest: all of the file once.
@@ -86,7 +86,7 @@ function fioLines(): GuestLine[] {
       name: `fio ${op} sequential, cached`,
       blockBytes: MIB,
       depth: 1,
-      repeatable: true,
+      turnsEach: FIO_TURNS,
       shell: fioShell(op, op, MIB, args),
     });
   }
@@ -102,7 +102,7 @@ function warmUp(lines: readonly GuestLine[]): string[] {
   const part = `${SHARED.tree}/${treeFolder(0)}`;
   return [
     'warm_up() {',
-    `m=/mnt/$1; fresh=$m/${SHARED.fresh}/$1; bytes=${WARM_UP_BYTES}; time=${WARM_UP_MS}ms`,
+    `m=/mnt/$1; fresh=$m/${SHARED.fresh}/$1; time=${WARM_UP_MS}ms`,
     ...lines.filter(({ blockBytes }) => blockBytes > 0).map(callOf),
     'cd $fresh || exit 1',
     `for name in $(${names}); do echo "$text" >$name; done`,
@@ -127,7 +127,7 @@ function fioShell(
   args: readonly string[],
 ): string {
   const { kib, ms } = TERSE[op];
-  const file = `--filename=$m/${SHARED.data} --size=$bytes --thread`;
+  const file = `--filename=$m/${SHARED.data} --size=${DATA_BYTES} --thread`;
   const output = '--output-format=terse --terse-version=3 --eta=never --output=/tmp/fio.out';
   return [
     `fio --name=line --rw=${rw} ${file} ${args.join(' ')} ${output} || exit 1`,
@@ -144,7 +144,7 @@ function fileLines(): GuestLine[] {
     name,
     blockBytes: 0,
     depth: 1,
-    repeatable: id === 'stat' || id === 'walk',
+    turnsEach: id === 'stat' || id === 'walk' ? 2 : 1,
     shell: ['clock; from=$clock', ...shell, `clock; ms=$((clock - from)); count=${count}`].join(
       '\n',
     ),
@@ -195,12 +195,14 @@ function xargs(program: string): string {
 }
 
 /**
- * The sides in the order in which a line is measured. Of what can be done again the first side is
- * the last as well: what changes with time alone is the same for both.
+ * The sides in the order in which a line is measured: one, the other; then both the other way
+ * round; then all that the other way round. What changes with time alone favours none.
  */
-export function turns({ repeatable }: GuestLine, first: Side): readonly Side[] {
-  const second: Side = first === 'ours' ? 'theirs' : 'ours';
-  return repeatable ? [first, second, second, first] : [first, second];
+export function turns({ turnsEach }: GuestLine, first: Side): readonly Side[] {
+  const other = (side: Side): Side => (side === 'ours' ? 'theirs' : 'ours');
+  let order: Side[] = [first, other(first)];
+  while (order.length < 2 * turnsEach) order = [...order, ...order.map(other)];
+  return order;
 }
 
 /** The script of one boot; `first` is measured first in each line. */
@@ -228,7 +230,7 @@ export function guestScript(
     '  echo "@bench.begin=$1 $2"; $3; echo "@bench.end=$1 $2 $count $ms"',
     '}',
     ...order.map((side) => `warm_up ${side}`),
-    `bytes=${DATA_BYTES}; time=${Math.round(seconds * 1000)}ms`,
+    `time=${Math.round(seconds * 1000)}ms`,
     ...lines.flatMap((line) =>
       turns(line, first).map((side) => `measure ${side} ${line.id} ${callOf(line)}`),
     ),
