@@ -28,7 +28,7 @@ export interface GuestLine {
   readonly name: string;
   readonly blockBytes: number;
   readonly depth: number;
-  /** How often each side is measured: 1, 2 or 4 times; once what does not leave the folder as it was. */
+  /** How often each side is measured: 1, 2 or 4 times; once what changes the folder. */
   readonly turnsEach: number;
   /** Shell: does it in the folder `$m`, new files in `$fresh`; sets `$count` and `$ms`. */
   readonly shell: string;
