@@ -80,6 +80,7 @@ export { LOCK_OP, LOCK_TYPE, LockBlock, flockFd, ofdGetLock, ofdLock } from './l
 export {
   Mapping,
   WINDOW_BYTES_MAX,
+  mapAnew,
   mapAnonymous,
   mapFd,
   openMappingCount,

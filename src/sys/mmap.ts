@@ -121,6 +121,22 @@ export function mapAnonymous(lengthBytes: number): Mapping {
 }
 
 /**
+ * Zeroes in the place of what `mapAnonymous` mapped, at another address: what was touched goes back
+ * to the host. The same mapping, as it is, where the host has no room for both.
+ * SAFETY: no view and no request uses `before` any more.
+ */
+export function mapAnew(before: Mapping): Mapping {
+  let anew: Mapping;
+  try {
+    anew = mapAnonymous(before.lengthBytes);
+  } catch {
+    return before;
+  }
+  before.unmap();
+  return anew;
+}
+
+/**
  * A view of mapped memory, borrowed: a new ArrayBuffer at each call, so keep it.
  * SAFETY: the caller keeps the range mapped for as long as the view is used.
  */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { mapAnonymous, viewMemory } from '../../sys/index.ts';
+import { mapAnew, mapAnonymous, viewMemory } from '../../sys/index.ts';
 import type { Mapping } from '../../sys/index.ts';
 import type { Chain, Virtqueue } from '../../virtqueue/index.ts';
 import { IOVEC_BYTES } from './engine/engine.ts';
@@ -83,14 +83,9 @@ export class RequestSlots {
   giveBack(): void {
     this.#givesBack = this.#freeCount < this.count;
     if (this.#givesBack) return;
-    const before = this.#iovecs;
-    try {
-      this.#iovecs = mapAnonymous(before.lengthBytes);
-    } catch {
-      return; // the host has no room for both: they stay as they are
-    }
-    this.#iovecWords = new Uint32Array(viewMemory(this.#iovecs.address, before.lengthBytes));
-    before.unmap();
+    this.#iovecs = mapAnew(this.#iovecs);
+    const { address, lengthBytes } = this.#iovecs;
+    this.#iovecWords = new Uint32Array(viewMemory(address, lengthBytes));
   }
 
   /** Address of the slot's `struct iovec` array. */

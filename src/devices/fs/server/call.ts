@@ -6,7 +6,7 @@
  * @module
  */
 import { assert } from '../../../util/index.ts';
-import { mapAnonymous, viewMemory } from '../../../sys/index.ts';
+import { mapAnew, mapAnonymous, viewMemory } from '../../../sys/index.ts';
 import type { Mapping } from '../../../sys/index.ts';
 import type { Chain, NativeBytes, Virtqueue } from '../../../virtqueue/index.ts';
 import { FUSE_IN_HEADER, FUSE_OUT_HEADER } from '../../../fuse/index.ts';
@@ -255,17 +255,12 @@ export class CallPool {
   giveBack(): void {
     this.#givesBack = this.#busyCount > 0;
     if (this.#givesBack) return;
-    const before = this.#iovecs;
-    try {
-      this.#iovecs = mapAnonymous(before.lengthBytes);
-    } catch {
-      return; // the host has no room for both: they stay as they are
-    }
-    this.iovecWords = new Uint32Array(viewMemory(this.#iovecs.address, before.lengthBytes));
+    this.#iovecs = mapAnew(this.#iovecs);
+    const { address, lengthBytes } = this.#iovecs;
+    this.iovecWords = new Uint32Array(viewMemory(address, lengthBytes));
     this.calls.forEach((call, index) => {
       call.iov = this.#iovecAddress(index);
     });
-    before.unmap();
   }
 
   /** Unmaps the arrays; nothing is under way. */
