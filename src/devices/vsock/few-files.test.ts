@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -25,6 +25,7 @@ const [path, udsPath] = process.argv.slice(2);
 const device = openVsock({ guestCid: 3, udsPath });
 const log = (_level, text) => console.log(text);
 const backend = await startBackend(device, { kind: 'listen', path }, { log });
+console.log('ready'); // the path is there before anybody listens
 process.once('SIGTERM', async () => {
   const { user, system } = process.cpuUsage();
   await backend.close();
@@ -64,7 +65,7 @@ describe('a vsock device that may open few files', { skip }, () => {
     });
     server.listen(`${uds}_1`);
     try {
-      await until('the server', () => existsSync(path));
+      await until('the server', () => output.includes('ready'));
       const client = await VsockClient.connect(path);
       client.listen(9, (socket) => socket.pipe(socket));
       const tries = Array.from({ length: 300 }, () => client.dial(1));
