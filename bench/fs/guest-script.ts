@@ -15,7 +15,10 @@ import type { Side } from './result.ts';
 const MIB = 2 ** 20;
 const KIB = 1024;
 const TREE_FILES = TREE.folders * TREE.filesEach;
-const FIO_TURNS = 4; // they are short, and differ by a tenth
+/** Lines that are short, and differ by a tenth from turn to turn, get more of them. */
+const TURNS_EACH: Readonly<Record<string, number>> = { walk: 4, stat: 2 };
+const FIO_TURNS = 4;
+const FIO_TURNS_LARGE = 8; // nearly all of them is the kernel's copying: the sides differ little
 const WALKS = 2; // one alone is too short for a clock of 10 ms
 const WARM_UP_FILES = 1000;
 const WARM_UP_MS = 300; // of each line of fio
@@ -28,7 +31,7 @@ export interface GuestLine {
   readonly name: string;
   readonly blockBytes: number;
   readonly depth: number;
-  /** How often each side is measured: 1, 2 or 4 times; once what changes the folder. */
+  /** How often each side is measured: a power of two; once what changes the folder. */
   readonly turnsEach: number;
   /** Shell: does it in the folder `$m`, new files in `$fresh`; sets `$count` and `$ms`. */
   readonly shell: string;
@@ -70,13 +73,14 @@ function fioLines(): GuestLine[] {
     for (const order of ['sequential', 'random'] as const) {
       for (const depth of [1, 16]) {
         const blockBytes = order === 'random' ? 4 * KIB : MIB;
+        const turnsEach = order === 'random' ? FIO_TURNS : FIO_TURNS_LARGE;
         const engine = depth === 1 ? ['--ioengine=psync'] : ['--ioengine=libaio'];
         const args = [...engine, `--iodepth=${depth}`, `--bs=${blockBytes}`, ...timed];
         const rw = order === 'random' ? `rand${op}` : op;
         const id = `${rw}-${depth}`;
         const name = `fio ${op} ${order}, direct`;
         const shell = fioShell(op, rw, blockBytes, args);
-        lines.push({ id, name, blockBytes, depth, turnsEach: FIO_TURNS, shell });
+        lines.push({ id, name, blockBytes, depth, turnsEach, shell });
       }
     }
     // Through the page cache of the guest: all of the file once.
@@ -86,7 +90,7 @@ function fioLines(): GuestLine[] {
       name: `fio ${op} sequential, cached`,
       blockBytes: MIB,
       depth: 1,
-      turnsEach: FIO_TURNS,
+      turnsEach: FIO_TURNS_LARGE,
       shell: fioShell(op, op, MIB, args),
     });
   }
@@ -99,18 +103,18 @@ function fioLines(): GuestLine[] {
  */
 function warmUp(lines: readonly GuestLine[]): string[] {
   const names = `head -n ${WARM_UP_FILES} /tmp/names`;
+  const whole = lines.filter(({ id, blockBytes }) => blockBytes > 0 || id === 'walk');
   const part = `${SHARED.tree}/${treeFolder(0)}`;
   return [
     'warm_up() {',
     `m=/mnt/$1; fresh=$m/${SHARED.fresh}/$1; time=${WARM_UP_MS}ms`,
-    ...lines.filter(({ blockBytes }) => blockBytes > 0).map(callOf),
+    ...whole.map(callOf),
     'cd $fresh || exit 1',
     `for name in $(${names}); do echo "$text" >$name; done`,
     'echo 3 >/proc/sys/vm/drop_caches',
     `${names} | xargs stat -c %s >/dev/null || exit 1`,
     `${names} | xargs rm -f || exit 1`,
     `tar -xf /tmp/tree.tar ${part} || exit 1`,
-    `find ${part} -type f -size +0 >/dev/null || exit 1`,
     `rm -r ${SHARED.tree} || exit 1`,
     'cd /',
     '}',
@@ -144,7 +148,7 @@ function fileLines(): GuestLine[] {
     name,
     blockBytes: 0,
     depth: 1,
-    turnsEach: id === 'stat' || id === 'walk' ? 2 : 1,
+    turnsEach: TURNS_EACH[id] ?? 1,
     shell: ['clock; from=$clock', ...shell, `clock; ms=$((clock - from)); count=${count}`].join(
       '\n',
     ),

@@ -120,7 +120,7 @@ class GuestRound {
         memory: 'memfd',
         preallocate: true, // else who is measured first in a line takes the faults of both
         cpus: 1, // so that the server has a CPU of its own where there are two
-        timeoutMs: ROUND_MS_MAX + lines.length * effort.guestSeconds * 8000,
+        timeoutMs: ROUND_MS_MAX + lines.length * effort.guestSeconds * 16_000,
         onLine: (line) => this.#hear(line),
       });
     } finally {
