@@ -11,7 +11,7 @@ import { commandText, processError, startProcess, stopProcess } from './process.
 import type { Command } from './process.ts';
 import type { Mode } from './plan.ts';
 
-const START_MS_MAX = 15_000;
+const START_MS_MAX = 60_000; // on a machine that has much else to do
 const LOG_TAIL_CHARS = 2000;
 
 /** How a server is started. */

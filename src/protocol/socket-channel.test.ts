@@ -21,7 +21,7 @@ import { FrameReader, SocketChannel, encodeMessage } from './index.ts';
 import type { Channel, Frame } from './index.ts';
 import { VhostUserError } from '../util/index.ts';
 
-const END_MS = 5000;
+const END_MS = 30_000;
 
 const setNum = (index: number): Uint8Array =>
   encodeMessage('frontend', 8, 'vringState', { index, num: 256 });

@@ -121,12 +121,12 @@ describe('the identity of a thread', () => {
     const shared = new Int32Array(new SharedArrayBuffer(8));
     const uid = inThread(
       `Atomics.store(workerData, 0, 1);
-      Atomics.wait(workerData, 1, 0, 10_000);
+      Atomics.wait(workerData, 1, 0, 30_000);
       writeFileSync(${JSON.stringify(path)}, '');
       return statSync(${JSON.stringify(path)}).uid;`,
       shared,
     );
-    const until = Date.now() + 10_000;
+    const until = Date.now() + 30_000;
     while (Atomics.load(shared, 0) === 0 && Date.now() < until) await setTimeout(5);
     assert.equal(setFsIdentity(1234, 1234), 0);
     try {

@@ -25,6 +25,7 @@ export { HOSTILE_CHAINS } from './hostile-chains.ts';
 export type { HostileChain } from './hostile-chains.ts';
 export { HostileDriver } from './hostile-driver.ts';
 export type { HostileRing, RawDescriptor, RawUsed } from './hostile-driver.ts';
+export { expectIdle } from './idle.ts';
 export { expectNoLeak, holdings } from './leaks.ts';
 export type { Holdings } from './leaks.ts';
 export { MockBackend, u64 } from './mock-backend.ts';

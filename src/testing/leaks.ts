@@ -7,7 +7,7 @@ import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { VhostUserError } from '../util/index.ts';
 import { openFdCount, openMappingCount } from '../sys/index.ts';
 
-const SETTLE_MS = 5000;
+const SETTLE_MS = 30_000; // for a busy machine: only a test that fails waits for so long
 const LOOK_MS = 10;
 
 /** What a process holds. */

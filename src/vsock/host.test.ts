@@ -18,6 +18,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { closeFd, listenUnix } from '../sys/index.ts';
 import { VSOCK_PORT_MAX, VsockError, VsockHost } from './index.ts';
 
+/** What needs no waiting takes less, also on a machine that has much else to do. */
+const AT_ONCE_MS_MAX = 20_000;
+
 let folder = '';
 let path = '';
 let count = 0;
@@ -128,7 +131,7 @@ test('with allowHalfOpen a program may speak after the last byte of the guest', 
   assert.equal(socket.writable, true);
   socket.end('still here');
   await once(socket, 'close');
-  await delay(20);
+  for (let i = 0; i < 3000 && heard === ''; i++) await delay(10);
   assert.equal(heard, 'still here');
 });
 
@@ -144,7 +147,7 @@ test('a port that nobody listens on in the guest is ECONNRESET at once', async (
   await serveVsock(t, (_, socket) => socket.end());
   const begin = performance.now();
   await failsWith(new VsockHost(path).connect(5), 'ECONNRESET', /port 5 of .* the guest refused/);
-  assert.ok(performance.now() - begin < 2000);
+  assert.ok(performance.now() - begin < AT_ONCE_MS_MAX);
 });
 
 test('a vsock that nobody serves is ENODEV, with or without its file', async () => {
@@ -164,17 +167,14 @@ test('what does not speak the convention is EPROTO', async (t) => {
 });
 
 test('a guest that does not answer is ETIMEDOUT after the time that was given', async (t) => {
-  const server = await serveVsock(t, () => undefined);
+  let gone: () => void = () => undefined;
+  const isGone = new Promise<void>((resolve) => (gone = resolve));
+  await serveVsock(t, (_, socket) => socket.resume().once('end', gone));
   const begin = performance.now();
   await failsWith(new VsockHost(path).connect(5, { timeoutMs: 100 }), 'ETIMEDOUT', /100 ms/);
   const took = performance.now() - begin;
-  assert.ok(took >= 95 && took < 5000, `${took} ms`);
-  // The socket was given up: the device sees that.
-  await delay(50);
-  const connections = await new Promise<number>((resolve) => {
-    server.getConnections((_, found) => resolve(found));
-  });
-  assert.ok(connections <= 1);
+  assert.ok(took >= 95 && took < AT_ONCE_MS_MAX, `${took} ms`);
+  await isGone; // The socket was given up: the device sees that.
 });
 
 test('a signal gives up, before and while it connects', async (t) => {
@@ -223,7 +223,7 @@ test('with waitMs the last error is said in the end, and a signal ends the waiti
   const begin = performance.now();
   const signal = AbortSignal.timeout(100);
   await assert.rejects(guest.connect(22, { waitMs: 60_000, signal }), { name: 'TimeoutError' });
-  assert.ok(performance.now() - begin < 10_000);
+  assert.ok(performance.now() - begin < 40_000);
 });
 
 test('numbers that are no port are EINVAL, for both', async () => {

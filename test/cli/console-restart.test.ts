@@ -26,7 +26,7 @@ const ANY_PORT = 0xffff_ffff;
 const DEVICE_READY = 0;
 const PORT_READY = 3;
 const PORT_OPEN = 6;
-const LIMIT_MS = 20_000;
+const LIMIT_MS = 60_000;
 
 let folder = '';
 
@@ -94,6 +94,11 @@ class Vmm {
   /** What was printed may be shown a moment before; until then it is shown again by who comes. */
   get hasPrinted(): boolean {
     return usedIndex(this.guest.queue(QUEUES.transmit)) === this.#printed;
+  }
+
+  /** Whether the device has used all buffers of the guest, which has looked at none. */
+  get hasFullBuffers(): boolean {
+    return usedIndex(this.guest.queue(QUEUES.receive)) === BUFFERS;
   }
 
   /** Stops the rings in order, and hangs up. */
@@ -247,7 +252,9 @@ test('of what was typed and the process held as it was killed, the guest has a b
   try {
     const first = lines('first', 0, 10_000);
     served.type(first);
-    await sleep(200); // the guest has buffers for 4 KiB, and does not look at them
+    // The guest has buffers for 4 KiB, and does not look at them; the process holds the rest.
+    await until('the buffers are full', () => vmm.hasFullBuffers);
+    await sleep(200);
     await served.end('SIGKILL');
     vmm.lose();
     await served.start();

@@ -13,7 +13,7 @@ import type { TestContext } from 'node:test';
 import { BlkClient } from '../../src/frontend/index.ts';
 import { PROGRAM_FILE } from '../support/program.ts';
 
-const LIMIT_MS = 20_000;
+const LIMIT_MS = 60_000;
 const WAITING = /blk: waiting for a front-end|blk \S+: waiting for a front-end/;
 
 let folder = '';

@@ -67,7 +67,8 @@ test('the programs of a killed test end with it', async () => {
   const [text] = (await once(parent.stdout, 'data')) as [Buffer];
   const pid = Number(text.toString());
   assert.ok(isAlive(pid));
-  await sleep(100); // the program takes its place in a moment
+  // The program takes its place in a moment: what is started first asks for its end with ours.
+  while (readFileSync(`/proc/${pid}/comm`, 'utf8') !== 'sleep\n') await sleep(LOOK_MS);
   parent.kill('SIGKILL');
   await untilGone(pid);
 });

@@ -10,7 +10,7 @@ import { createWriteStream } from 'node:fs';
 import type { WriteStream } from 'node:fs';
 
 const OUTPUT_CHARS_MAX = 8 << 20; // a flood of output does not take the test's memory
-const KILL_AFTER_MS = 5_000;
+const KILL_AFTER_MS = 30_000; // for a busy machine
 
 /** How a program ended: one of the two is there. */
 export interface Ending {
@@ -89,7 +89,7 @@ export class TestProgram {
     if (this.#running) this.#child.kill(name);
   }
 
-  /** Asks the program and what it started to end, and kills them when they do not within 5 s. */
+  /** Asks the program and what it started to end, and kills them when they do not within 30 s. */
   async stop(name: NodeJS.Signals = 'SIGTERM'): Promise<Ending> {
     this.#kill(name);
     const timer = setTimeout(() => this.#kill('SIGKILL'), KILL_AFTER_MS);

@@ -5,9 +5,10 @@
  * @module
  */
 import assert from 'node:assert/strict';
-import { existsSync, readlinkSync, readdirSync } from 'node:fs';
+import { readlinkSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isListeningOn } from '../../bench/proc.ts';
 import { BUILD } from '../support/repository.ts';
 import { startProgram } from './process.ts';
 import type { TestProgram } from './process.ts';
@@ -93,14 +94,14 @@ export async function startVsockServer(options: VsockServerOptions): Promise<Tes
   return startServer(command, options, options.guests.at(-1)?.socketPath);
 }
 
-/** Starts a back-end of a folder; returns when its socket is there. See {@link stopServer}. */
+/** Starts a back-end of a folder; returns when it listens. See {@link stopServer}. */
 export async function startFsServer(options: FsServerOptions): Promise<TestProgram> {
   const which = options.server ?? (fsReference ? 'virtiofsd' : 'ours');
   const command = which === 'virtiofsd' ? virtiofsdCommand(options) : ownFsCommand(options);
   return startServer(command, options, options.socketPath);
 }
 
-/** Starts a back-end of a disk; returns when its socket is there, if it is to make one. */
+/** Starts a back-end of a disk; returns when it listens, if it is not to connect. */
 export async function startBlkServer(options: BlkServerOptions): Promise<TestProgram> {
   const command = reference ? storageDaemonCommand(options) : ownCommand(options);
   return startServer(command, options, options.connect === true ? undefined : options.socketPath);
@@ -115,7 +116,7 @@ export interface RngServerOptions {
   readonly options?: readonly string[];
 }
 
-/** Starts our entropy device; returns when its socket is there. */
+/** Starts our entropy device; returns when it listens. */
 export async function startRngServer(options: RngServerOptions): Promise<TestProgram> {
   const main = join(BUILD, 'src/cli/main.js');
   const command = [process.execPath, '--enable-source-maps', main, 'rng'];
@@ -124,7 +125,7 @@ export async function startRngServer(options: RngServerOptions): Promise<TestPro
 }
 
 /**
- * Starts `vhost-user console`; returns when its socket is there, if it is to make one, and not to
+ * Starts `vhost-user console`; returns when it listens, if it is to make a socket, and not to
  * connect to one.
  */
 export function startConsoleServer(
@@ -149,11 +150,12 @@ async function startServer(
     ...(options.logFile === undefined ? {} : { logFile: options.logFile }),
   });
   const deadline = performance.now() + START_MS_MAX;
-  while (socketPath !== undefined && !existsSync(socketPath)) {
+  // The path alone says too little: between bind and listen a connection is refused.
+  while (socketPath !== undefined && !isListeningOn(socketPath)) {
     const late = performance.now() > deadline;
     if (late || !server.running) {
       await server.stop('SIGKILL');
-      throw new Error(`${command.join(' ')}\nmade no socket:\n${server.output}`);
+      throw new Error(`${command.join(' ')}\ndoes not listen:\n${server.output}`);
     }
     await sleep(START_POLL_MS);
   }

@@ -108,7 +108,7 @@ describe('a turn of the event loop', () => {
         const queue = guest.queue(0);
         queue.driver.submit([Buffer.from('first')], []);
         queue.publish();
-        const endMs = performance.now() + 5000;
+        const endMs = performance.now() + 30_000;
         while (answered < wanted && performance.now() < endMs) {
           await new Promise((resolve) => setTimeout(resolve, 2));
         }

@@ -71,7 +71,7 @@ async function withDisk(
 }
 
 async function until(happened: () => boolean): Promise<void> {
-  for (let i = 0; i < 500 && !happened(); i++) {
+  for (let i = 0; i < 3000 && !happened(); i++) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -78,7 +78,7 @@ async function withConsole(
   await expectNoLeak(held);
 }
 
-async function until(what: string, happened: () => boolean, limitMs = 10_000): Promise<void> {
+async function until(what: string, happened: () => boolean, limitMs = 30_000): Promise<void> {
   const endMs = performance.now() + limitMs;
   while (!happened()) {
     assert.ok(performance.now() < endMs, `too late: ${what}`);

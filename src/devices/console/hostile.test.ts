@@ -71,7 +71,7 @@ async function expectAlive(guest: MockGuest): Promise<void> {
   await control.exchange([message(0, 6, 1)], []);
   output.read();
   await guest.queue(1).exchange([Buffer.from('alive')], []);
-  for (let i = 0; i < 200 && output.readableLength < 5; i++) {
+  for (let i = 0; i < 4000 && output.readableLength < 5; i++) {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   assert.equal(String(output.read()), 'alive');
@@ -246,7 +246,7 @@ describe('the configuration space', () => {
         const answer = await frontend.ack('SET_CONFIG', write(offset, Buffer.alloc(length)));
         assert.notEqual(answer, 0n, `${length} bytes at ${offset}`);
       }
-      for (let i = 0; i < 200 && output.readableLength < 1; i++) {
+      for (let i = 0; i < 4000 && output.readableLength < 1; i++) {
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
       assert.equal(String(output.read()), '!');

@@ -12,7 +12,13 @@ import { describe, it } from 'node:test';
 import { COUNTER, startBackend } from '../../backend/index.ts';
 import type { Backend } from '../../backend/index.ts';
 import { virtioFeatures } from '../../protocol/index.ts';
-import { HOSTILE_CHAINS, MockFrontend, expectNoLeak, holdings } from '../../testing/index.ts';
+import {
+  HOSTILE_CHAINS,
+  MockFrontend,
+  expectIdle,
+  expectNoLeak,
+  holdings,
+} from '../../testing/index.ts';
 import type { MockGuest, MockGuestOptions, MockNegotiateOptions } from '../../testing/index.ts';
 import { VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE } from '../../virtqueue/index.ts';
 import { openRng } from './index.ts';
@@ -218,7 +224,7 @@ describe('a guest that is hostile to its entropy device', () => {
       for (const i of heads) driver.desc(i, { addr: driver.ring.scratchGpa, len: 16 });
       let turns = 0;
       const timer = setInterval(() => turns++, 1);
-      const endMs = performance.now() + 10_000; // for a busy machine; else it is done in 300 ms
+      const endMs = performance.now() + 30_000; // for a busy machine; else it is done in 300 ms
       let answered = 0;
       while ((answered <= 1000 || turns <= 20) && performance.now() < endMs) {
         driver.offer(...heads);
@@ -263,10 +269,7 @@ describe('chains that wait for the next period', () => {
       for (let i = 0; i < 60; i++) queue.driver.submit([], [10]);
       queue.publish();
       await queue.completions(1);
-      const before = process.cpuUsage();
-      await sleep(400);
-      const { user, system } = process.cpuUsage(before);
-      assert.ok((user + system) / 1000 < 150, `${(user + system) / 1000} ms of CPU in 400 ms`);
+      await expectIdle();
       for (let i = 0; i < 1000; i++) queue.raw.kick();
       await sleep(50);
       assert.equal(backend.counter(COUNTER.requests), 1);
@@ -290,7 +293,7 @@ describe('chains that wait for the next period', () => {
       assert.equal((await queue.completions(1)).length, 1);
       const begin = performance.now();
       assert.equal(await guest.stopQueue(0), 1, 'one was taken');
-      assert.ok(performance.now() - begin < 2000);
+      assert.ok(performance.now() - begin < 30_000, 'long before the period is over');
       await frontend.command('RESET_DEVICE');
     });
   });

@@ -19,6 +19,7 @@ import {
   hasUnixSeqpacket,
   listenUnix,
   openSocket,
+  peek,
   receiveMessage,
   sendVector,
   shutDown,
@@ -92,6 +93,15 @@ class MessageProgram {
   }
 
   /** Its fd, the caller's from now on. */
+  /** Waits until a message is there to be read. */
+  async untilUnread(): Promise<void> {
+    const endMs = performance.now() + MOCK_TIMEOUT_MS;
+    while (peek(this.fd, this.#block.address, 1) <= 0) {
+      if (performance.now() > endMs) assert.fail('no message has come');
+      await setTimeout(1);
+    }
+  }
+
   detach(): number {
     const { fd } = this;
     this.fd = -1;
@@ -242,7 +252,7 @@ describe('messages', { skip }, () => {
           for (const length of [60, 90, 50]) program.send(pattern(length));
           await talk.expect(OP.RW);
           const first = await talk.expect(OP.RW);
-          await setTimeout(20); // until the device has given the unread message to the program
+          await program.untilUnread();
           closeFd(program.detach());
           const none = { ...FLOW, bufAlloc: 100 };
           if (guestSends) {

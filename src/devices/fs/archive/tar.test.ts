@@ -433,11 +433,12 @@ test('the event loop goes on while many entries are read', async () => {
     if (!isOpen) setImmediate(turn);
   };
   setImmediate(turn);
-  const startMs = performance.now();
+  const start = process.cpuUsage(); // the time that a busy machine takes for others is not its own
   const files = await openArchive(path);
   isOpen = true;
-  const turnMs = (performance.now() - startMs) / turns;
+  const { user, system } = process.cpuUsage(start);
+  const turnMs = (user + system) / 1000 / turns;
   treeOperations(files).close();
   assert.ok(turns >= 3, `${String(turns)} turns`);
-  assert.ok(turnMs < 100, `a turn took ${String(turnMs)} ms in the mean`); // on a busy machine
+  assert.ok(turnMs < 100, `a turn took ${String(turnMs)} ms in the mean`);
 });

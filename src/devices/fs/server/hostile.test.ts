@@ -397,7 +397,8 @@ describe('a guest that rewrites a request while it is served', () => {
     let answers = 0;
     try {
       const endMs = performance.now() + 500;
-      while (performance.now() < endMs) {
+      const lastMs = endMs + 20_000; // on a machine that has much else to do
+      while (performance.now() < endMs || (answers <= 100 && performance.now() < lastMs)) {
         driver.addChain(
           [{ gpa: dataGpa, lengthBytes: 48 }],
           [{ gpa: dataGpa + 4096, lengthBytes: 256 }],
