@@ -71,13 +71,13 @@ function validSeconds(state: FolderState): number {
   return VALID_SECONDS[state.settings.cache];
 }
 
-/** The root of a file system that is mounted in the folder is a mount in the guest, too. */
+/** What is mounted in the folder, or bound there from elsewhere, is a mount in the guest, too. */
 function submountFlags(state: FolderState, slot: number): number {
   const { nodes, session, settings } = state;
   if (!settings.announceSubmounts || session === null || slot === ROOT_SLOT) return 0;
   if ((session.flags & FUSE_INIT.SUBMOUNTS) === 0 || nodes.kind[slot] !== KIND_FOLDER) return 0;
   const parent = nodes.parent[slot] as number;
-  return parent === NO_SLOT || nodes.sameDevice(slot, parent) ? 0 : FUSE_ATTR_SUBMOUNT;
+  return parent === NO_SLOT || nodes.sameMount(slot, parent) ? 0 : FUSE_ATTR_SUBMOUNT;
 }
 
 /** Writes `fuse_write_out`; returns its size. */

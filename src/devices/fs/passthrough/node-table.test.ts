@@ -26,9 +26,10 @@ function newTable(): { table: NodeTable; removed: number[]; capacities: number[]
   return { table, removed, capacities };
 }
 
-function statOf(ino: number, mode: number, dev = 7): StatBlock {
+function statOf(ino: number, mode: number, dev = 7, mountId = 20): StatBlock {
   const stat = new StatBlock();
   stat.dev = dev;
+  stat.mountId = mountId;
   stat.inoLow = ino >>> 0;
   stat.inoHigh = Math.floor(ino / 2 ** 32);
   stat.ino = ino;
@@ -66,6 +67,37 @@ test('a node is found by device and inode, also by numbers beyond 32 bits', () =
   assert.equal(table.find(statOf(large, FILE, 8)), NO_SLOT);
   assert.ok(table.matches(slot, statOf(large, FILE)));
   assert.ok(!table.matches(slot, statOf(large, FOLDER)));
+});
+
+test('a file that is bound to a second place is another node there', () => {
+  const { table } = newTable();
+  const slot = addAt(table, 2, FILE, ROOT_SLOT, 'a');
+  const bound = statOf(2, FILE, 7, 21);
+  assert.equal(table.find(bound), NO_SLOT);
+  assert.ok(!table.matches(slot, bound));
+  const other = table.add(bound);
+  assert.ok(!table.sameMount(slot, other));
+  assert.ok(table.sameMount(slot, ROOT_SLOT));
+  assert.equal(table.find(bound), other);
+  assert.equal(table.find(statOf(2, FILE)), slot);
+});
+
+test('mounts that come and go leave nothing behind, however many there were', () => {
+  const { table } = newTable();
+  const stat = statOf(2, FOLDER);
+  for (let i = 0; i < 70_000; i++) {
+    stat.dev = 100 + i;
+    stat.mountId = 1000 + i;
+    const slot = table.add(stat);
+    assert.notEqual(slot, NO_SLOT);
+    assert.equal(table.mountCount, 2);
+    if (i % 2 === 0) table.orphan(slot);
+    table.removeIfUnused(slot);
+    assert.equal(table.mountCount, 1);
+  }
+  assert.equal(table.find(statOf(1, FOLDER)), ROOT_SLOT);
+  table.clear();
+  assert.equal(table.mountCount, 0);
 });
 
 test('numbers that were not given out, or not any more, lead to no node', () => {

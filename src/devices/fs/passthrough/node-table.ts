@@ -1,6 +1,6 @@
 /**
- * The nodes that the guest knows: files by device and inode number, each with the place where it
- * was seen last, so that it can be opened again when its descriptor was given up.
+ * The nodes that the guest knows: files by mount and inode number, each with the place where it was
+ * seen last, so that it can be opened again when its descriptor was given up.
  *
  * A million nodes are arrays of numbers here, some 80 bytes each and their names.
  *
@@ -10,6 +10,7 @@ import { assert } from '../../../util/index.ts';
 import { S_IF } from '../../../fuse/index.ts';
 import { collectGarbage } from '../../../sys/index.ts';
 import type { StatBlock } from '../../../sys/index.ts';
+import { MountTable, NO_MOUNT } from './mount-table.ts';
 import { NO_NAME, NameStore } from './names.ts';
 
 /** In place of a slot: there is none. */
@@ -24,8 +25,8 @@ const CAPACITY_KEPT = 1 << 16;
 /** A node's number is its slot and one, and above these 32 bits how often the slot was used. */
 const GENERATION_UNIT = 2 ** 32;
 const GENERATIONS_MAX = 2 ** 20; // keeps a node's number below 2^53
-const DEVICES_MAX = 65_535;
-const NO_DEVICE = DEVICES_MAX;
+/** Above all indices of mounts: the node is not found by its inode number any more. */
+const UNFINDABLE = 65_535;
 
 /**
  * See the module. A slot is an index into the arrays below, which are replaced as the table grows:
@@ -54,12 +55,12 @@ export class NodeTable {
   #generation = new Uint32Array(CAPACITY_AT_FIRST);
   #inoLow = new Uint32Array(CAPACITY_AT_FIRST);
   #inoHigh = new Uint32Array(CAPACITY_AT_FIRST);
-  #device = new Uint16Array(CAPACITY_AT_FIRST);
+  #mount = new Uint16Array(CAPACITY_AT_FIRST);
   #next = new Int32Array(CAPACITY_AT_FIRST).fill(NO_SLOT); // in a bucket, or in the free list
   #buckets = new Int32Array(CAPACITY_AT_FIRST).fill(NO_SLOT);
   #freeHead = NO_SLOT;
   #used = 0; // slots that were ever in use
-  readonly #devices: number[] = [];
+  readonly #mounts = new MountTable();
   readonly #onRemove: (slot: number) => void;
   readonly #onResize: (capacity: number) => void;
 
@@ -91,10 +92,10 @@ export class NodeTable {
 
   /** The node that a stat result describes, or NO_SLOT. */
   find(stat: StatBlock): number {
-    const device = this.#devices.indexOf(stat.dev);
-    if (device < 0) return NO_SLOT;
+    const mount = this.#mounts.indexOf(stat.dev, stat.mountId);
+    if (mount === NO_MOUNT) return NO_SLOT;
     let slot = this.#buckets[this.#bucket(stat.inoLow, stat.inoHigh)] as number;
-    while (slot !== NO_SLOT && !this.#isInode(slot, stat, device)) {
+    while (slot !== NO_SLOT && !this.#isInode(slot, stat, mount)) {
       slot = this.#next[slot] as number;
     }
     return slot;
@@ -105,31 +106,35 @@ export class NodeTable {
     return (
       this.#inoLow[slot] === stat.inoLow &&
       this.#inoHigh[slot] === stat.inoHigh &&
-      this.#devices[this.#device[slot] as number] === stat.dev &&
+      this.#mounts.is(this.#mount[slot] as number, stat.dev, stat.mountId) &&
       this.kind[slot] === (stat.mode & S_IF.MT) >> 12
     );
   }
 
-  /** Whether two nodes are on the same device. */
-  sameDevice(a: number, b: number): boolean {
-    return this.#device[a] === this.#device[b];
+  /** Whether two nodes are on the same mount. */
+  sameMount(a: number, b: number): boolean {
+    return this.#mount[a] === this.#mount[b];
+  }
+
+  /** Mounts that nodes are on. */
+  get mountCount(): number {
+    return this.#mounts.count;
   }
 
   /** Adds a node without a place; the first is the root. NO_SLOT when the table is full. */
   add(stat: StatBlock): number {
-    const device = this.#deviceIndex(stat.dev);
-    if (device < 0) return NO_SLOT;
-    let slot = this.#freeHead;
-    if (slot !== NO_SLOT) {
-      this.#freeHead = this.#next[slot] as number;
-    } else {
-      if (this.#used === this.#capacity && !this.#grow()) return NO_SLOT;
-      slot = this.#used++;
+    if (this.#freeHead === NO_SLOT && this.#used === this.#capacity && !this.#grow()) {
+      return NO_SLOT;
     }
+    const mount = this.#mounts.enter(stat.dev, stat.mountId);
+    if (mount === NO_MOUNT) return NO_SLOT;
+    let slot = this.#freeHead;
+    if (slot === NO_SLOT) slot = this.#used++;
+    else this.#freeHead = this.#next[slot] as number;
     this.#ids[slot] = (this.#generation[slot] as number) * GENERATION_UNIT + slot + 1;
     this.#inoLow[slot] = stat.inoLow;
     this.#inoHigh[slot] = stat.inoHigh;
-    this.#device[slot] = device;
+    this.#mount[slot] = mount;
     this.kind[slot] = (stat.mode & S_IF.MT) >> 12;
     this.lookups[slot] = 0;
     this.children[slot] = 0;
@@ -191,6 +196,7 @@ export class NodeTable {
       const parent = this.parent[at] as number;
       this.#onRemove(at);
       this.#unlink(at);
+      this.#leaveMount(at);
       this.#ids[at] = 0;
       this.#generation[at] = this.#nextGeneration(at);
       this.#next[at] = this.#freeHead;
@@ -210,7 +216,8 @@ export class NodeTable {
     this.#unlink(slot);
     this.#inoLow[slot] = slot;
     this.#inoHigh[slot] = 0;
-    this.#device[slot] = NO_DEVICE; // no stat result has it
+    this.#leaveMount(slot);
+    this.#mount[slot] = UNFINDABLE; // no stat result has it
     const bucket = this.#bucket(slot, 0);
     this.#next[slot] = this.#buckets[bucket] as number;
     this.#buckets[bucket] = slot;
@@ -232,6 +239,7 @@ export class NodeTable {
     }
     if (this.#capacity > CAPACITY_KEPT) this.#giveBack();
     this.names.clear();
+    this.#mounts.clear();
     this.#buckets.fill(NO_SLOT);
     this.#freeHead = NO_SLOT;
     this.#used = 0;
@@ -255,11 +263,11 @@ export class NodeTable {
     return ((this.#generation[slot] as number) + 1) % GENERATIONS_MAX;
   }
 
-  #isInode(slot: number, stat: StatBlock, device: number): boolean {
+  #isInode(slot: number, stat: StatBlock, mount: number): boolean {
     return (
       this.#inoLow[slot] === stat.inoLow &&
       this.#inoHigh[slot] === stat.inoHigh &&
-      this.#device[slot] === device
+      this.#mount[slot] === mount
     );
   }
 
@@ -283,10 +291,9 @@ export class NodeTable {
     this.#next[at] = this.#next[slot] as number;
   }
 
-  #deviceIndex(dev: number): number {
-    const index = this.#devices.indexOf(dev);
-    if (index >= 0) return index;
-    return this.#devices.length < DEVICES_MAX ? this.#devices.push(dev) - 1 : -1;
+  #leaveMount(slot: number): void {
+    const mount = this.#mount[slot] as number;
+    if (mount !== UNFINDABLE) this.#mounts.leave(mount);
   }
 
   /** Only the root is left, and the arrays are those of many: they are made anew, as at first. */
@@ -313,7 +320,7 @@ export class NodeTable {
     this.#generation[ROOT_SLOT] = 0;
     this.#inoLow = this.#inoLow.slice(0, capacity);
     this.#inoHigh = this.#inoHigh.slice(0, capacity);
-    this.#device = this.#device.slice(0, capacity);
+    this.#mount = this.#mount.slice(0, capacity);
     this.#rehash();
     this.names.clear(); // the root has none
     this.#onResize(capacity);
@@ -339,7 +346,7 @@ export class NodeTable {
     );
     this.#inoLow = grown(this.#inoLow, new Uint32Array(capacity));
     this.#inoHigh = grown(this.#inoHigh, new Uint32Array(capacity));
-    this.#device = grown(this.#device, new Uint16Array(capacity));
+    this.#mount = grown(this.#mount, new Uint16Array(capacity));
     this.#rehash();
     return true;
   }
