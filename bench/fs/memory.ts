@@ -25,14 +25,15 @@ import type { FsSite } from './servers.ts';
 const HELP = `usage: npm run bench -- fs-memory [options]
 
 Memory and descriptors of each server while our own front-end lists and looks up every file of a
-tree (READDIRPLUS and LOOKUP), and after it has forgotten them all; without limits, and then with
-few descriptors and little memory (a control group, where this user may make one).
+tree (READDIRPLUS and LOOKUP), after it has forgotten them all, and after a second one has looked up
+as many and is gone without a word, as a guest that is killed; without limits, and then with few
+descriptors and little memory (a control group, where this user may make one).
 
   --server NAME      ours, prefer or never (virtiofsd by its --inode-file-handles); all by default
   --files N          a thousand in a folder (1000000)
   --nofile N         the few descriptors (256, then 1024)
   --memory-mb N      the little memory, the kernel's own for the server counts (512)
-  --settle-seconds S between FORGET and the last look (5)
+  --settle-seconds S between FORGET, or the end of the front-end, and a look (5)
   --share-dir DIR    where the tree is made (/dev/shm)
 `;
 
@@ -54,14 +55,15 @@ const NOFILES = [256, 1024];
 const MEMORY_MB = 512;
 const SETTLE_SECONDS = 5;
 const DEPTH = 16;
+const STALL_MS = 120_000; // a machine that does other work, too, may stop all of this for long
 const BLOCK_BYTES = 32 * 1024; // of a listing; the front-end's memory is small by that
 const LOG_MS = 200; // until a server that ends has said why
 const MIB = 2 ** 20;
 const NOTHING: Footprint = { bytes: 0, peakBytes: 0, descriptors: 0 };
 
 /** What is asked for. */
-interface MemoryPlan {
-  readonly servers: readonly ServerName[];
+export interface MemoryPlan {
+  readonly servers: readonly MemoryServer[];
   readonly files: number;
   /** The few descriptors of the limited runs, one after the other. */
   readonly nofile: readonly number[];
@@ -70,13 +72,16 @@ interface MemoryPlan {
 }
 
 const SERVERS = ['ours', 'prefer', 'never'] as const;
-type ServerName = (typeof SERVERS)[number];
+/** Ours, and virtiofsd by how it keeps files. */
+export type MemoryServer = (typeof SERVERS)[number];
 
 /** What was seen of one server. */
-interface Seen {
+export interface MemorySeen {
   readonly idle: Footprint;
   readonly known: Footprint;
   readonly forgotten: Footprint;
+  /** A second front-end, for which nothing was forgotten, is gone; null: so is the server. */
+  readonly gone: Footprint | null;
   /** The most descriptors at any look, one each thousand files. */
   readonly descriptorsMax: number;
   /** Of the control group, with what the kernel keeps for the server; null without one. */
@@ -99,14 +104,18 @@ export async function fsMemoryMain(args: readonly string[]): Promise<number> {
     const peerRoot = `${peerCache()}/forky`;
     if (plan.servers.some((name) => name !== 'ours')) checkSharedWithPeer(peerRoot, folder);
     const shared = `${folder}/share`;
-    makeTree(`${shared}/tree`, plan.files);
+    makeMemoryTree(`${shared}/tree`, plan.files);
     const rows: string[][] = [];
     for (const name of plan.servers) {
       for (const nofile of [null, ...plan.nofile]) {
         // Its own: a server that ends slowly still holds the files beside its socket.
         const own = `${folder}/run-${rows.length}`;
         mkdirSync(own);
-        const seen = await look(serverPlan(name, { folder: own, shared, peerRoot }), plan, nofile);
+        const seen = await lookAtMemory(
+          serverPlan(name, { folder: own, shared, peerRoot }),
+          plan,
+          nofile,
+        );
         rows.push(rowOf(name, nofile, seen, plan));
         if (seen.failure !== null) process.stderr.write(`${name}: ${seen.failure}\n`);
       }
@@ -134,7 +143,8 @@ function memoryPlan(
   };
 }
 
-function makeTree(root: string, count: number): void {
+/** The files that are looked up, a thousand in a folder. */
+export function makeMemoryTree(root: string, count: number): void {
   for (let made = 0; made < count; made += FILES_PER_FOLDER) {
     const below = `${root}/d${made / FILES_PER_FOLDER}`;
     mkdirSync(below, { recursive: true });
@@ -143,7 +153,7 @@ function makeTree(root: string, count: number): void {
   }
 }
 
-function serverPlan(name: ServerName, site: FsSite): ServerPlan {
+function serverPlan(name: MemoryServer, site: FsSite): ServerPlan {
   const ours = { entry: ourEntry(), extraArgs: [], nodeArgs: [], posix: false };
   if (name === 'ours') return ourFsPlan('auto', site, ours);
   const { command, ...rest } = peerFsPlan('auto', site);
@@ -160,8 +170,15 @@ function limitedPlan(plan: ServerPlan, nofile: number, group: MemoryGroup | null
   return { ...plan, command: group === null ? asked : group.inside(asked) };
 }
 
-/** A server that does not get as far as a session has failed, too. */
-async function look(plan: ServerPlan, how: MemoryPlan, nofile: number | null): Promise<Seen> {
+/**
+ * Looks at one server, with few descriptors if `nofile` says how many. One that does not get as far
+ * as a session has failed, too.
+ */
+export async function lookAtMemory(
+  plan: ServerPlan,
+  how: MemoryPlan,
+  nofile: number | null,
+): Promise<MemorySeen> {
   const group = nofile === null ? null : MemoryGroup.make(how.memoryBytes);
   try {
     const server = await Server.start(nofile === null ? plan : limitedPlan(plan, nofile, group));
@@ -176,40 +193,88 @@ async function look(plan: ServerPlan, how: MemoryPlan, nofile: number | null): P
   } catch (error) {
     const groupPeakBytes = group?.peakBytes ?? null;
     const rest = { groupPeakBytes, filesKnown: 0, seconds: 0, failure: errorMessage(error) };
-    const none = { idle: NOTHING, known: NOTHING, forgotten: NOTHING, descriptorsMax: 0 };
-    return { ...none, ...rest };
+    const none = { idle: NOTHING, known: NOTHING, forgotten: NOTHING, gone: null };
+    return { ...none, ...rest, descriptorsMax: 0 };
   } finally {
     await group?.remove();
   }
 }
 
-async function walk(server: Server, how: MemoryPlan, group: MemoryGroup | null): Promise<Seen> {
-  const { socketPath } = server.plan;
-  const bench = await FsBench.open({ socketPath, depthMax: DEPTH, blockBytesMax: BLOCK_BYTES });
+async function walk(
+  server: Server,
+  how: MemoryPlan,
+  group: MemoryGroup | null,
+): Promise<MemorySeen> {
   const idle = treeFootprint(server.pid);
-  let [known, descriptorsMax, filesKnown] = [idle, idle.descriptors, 0];
-  let failure: string | null = null;
-  try {
-    const startMs = performance.now();
-    while (filesKnown < how.files && failure === null) {
-      const here = Math.min(FILES_PER_FOLDER, how.files - filesKnown);
-      failure = walkFolder(bench, `tree/d${filesKnown / FILES_PER_FOLDER}`, here);
-      if (failure === null) filesKnown += here;
-      else failure += `\n${server.logTail}`;
-      if (failure === null) known = treeFootprint(server.pid);
-      descriptorsMax = Math.max(descriptorsMax, known.descriptors);
-    }
-    const seconds = (performance.now() - startMs) / 1000;
-    if (failure === null) bench.forget();
+  let forgotten = idle;
+  const first = await withBench(server, async (bench) => {
+    const tree = walkTree(bench, server, how.files);
+    if (tree.failure === null) bench.forget();
     await sleep(how.settleMs);
-    const forgotten = treeFootprint(server.pid);
-    const groupPeakBytes = group?.peakBytes ?? null;
-    const rest = { descriptorsMax, groupPeakBytes, filesKnown, seconds, failure };
-    return { idle, known, forgotten, ...rest };
+    forgotten = treeFootprint(server.pid);
+    return tree;
+  });
+  await sleep(how.settleMs); // virtiofsd ends by now
+  const { known, filesKnown, seconds, failure } = first;
+  let { descriptorsMax } = first;
+  let gone: Footprint | null = null;
+  if (failure === null && server.running) {
+    const again = await withBench(server, (bench) => walkTree(bench, server, how.files));
+    if (again.failure !== null) throw processError(`the second time: ${again.failure}`);
+    descriptorsMax = Math.max(descriptorsMax, again.descriptorsMax);
+    await sleep(how.settleMs);
+    gone = treeFootprint(server.pid);
+  }
+  const groupPeakBytes = group?.peakBytes ?? null;
+  const rest = { descriptorsMax, groupPeakBytes, filesKnown, seconds, failure };
+  return { idle, known, forgotten, gone, ...rest };
+}
+
+/** A front-end that goes without FORGET, unless `work` has sent it. */
+async function withBench(
+  server: Server,
+  work: (bench: FsBench) => Promise<Walked> | Walked,
+): Promise<Walked> {
+  const bench = await FsBench.open({
+    ...{ socketPath: server.plan.socketPath, depthMax: DEPTH, blockBytesMax: BLOCK_BYTES },
+    stallMs: STALL_MS,
+  });
+  let isWhole = false;
+  try {
+    const walked = await work(bench);
+    isWhole = walked.failure === null;
+    return walked;
   } finally {
     const closed = bench.close();
-    await (failure === null ? closed : closed.catch(() => undefined));
+    await (isWhole ? closed : closed.catch(() => undefined)); // the server may be no more
   }
+}
+
+/** A look at the tree. */
+interface Walked {
+  /** When the last file was known. */
+  readonly known: Footprint;
+  readonly descriptorsMax: number;
+  readonly filesKnown: number;
+  readonly seconds: number;
+  readonly failure: string | null;
+}
+
+function walkTree(bench: FsBench, server: Server, files: number): Walked {
+  let known = treeFootprint(server.pid);
+  let [descriptorsMax, filesKnown] = [known.descriptors, 0];
+  let failure: string | null = null;
+  const startMs = performance.now();
+  while (filesKnown < files && failure === null) {
+    const here = Math.min(FILES_PER_FOLDER, files - filesKnown);
+    failure = walkFolder(bench, `tree/d${filesKnown / FILES_PER_FOLDER}`, here);
+    if (failure === null) filesKnown += here;
+    else failure += `\n${server.logTail}`;
+    if (failure === null) known = treeFootprint(server.pid);
+    descriptorsMax = Math.max(descriptorsMax, known.descriptors);
+  }
+  const seconds = (performance.now() - startMs) / 1000;
+  return { known, descriptorsMax, filesKnown, seconds, failure };
 }
 
 /** What a guest asks for `ls -l`, and for opening files by name; how it failed, or null. */
@@ -229,17 +294,22 @@ const COLUMNS: readonly Column[] = [
   { title: 'limits', align: 'left' },
   ...[
     ...['files known', 's', 'idle MiB', 'known MiB', 'bytes a file', 'at most MiB'],
-    ...['forgotten MiB', 'descriptors', 'with the kernel MiB'],
+    ...['forgotten MiB', 'gone MiB', 'descriptors', 'then', 'with the kernel MiB'],
   ].map((title) => ({ title, align: 'right' as const })),
 ];
-const NAMES: Readonly<Record<ServerName, string>> = {
+const NAMES: Readonly<Record<MemoryServer, string>> = {
   ours: 'vhost-user',
   prefer: 'virtiofsd, file handles',
   never: 'virtiofsd, descriptors',
 };
 
-function rowOf(name: ServerName, nofile: number | null, seen: Seen, plan: MemoryPlan): string[] {
-  const { idle, known, forgotten, filesKnown, groupPeakBytes } = seen;
+function rowOf(
+  name: MemoryServer,
+  nofile: number | null,
+  seen: MemorySeen,
+  plan: MemoryPlan,
+): string[] {
+  const { idle, known, forgotten, gone, filesKnown, groupPeakBytes } = seen;
   const mib = (bytes: number): string => (bytes / MIB).toFixed(0);
   const each = (known.bytes - idle.bytes) / filesKnown;
   return [
@@ -250,9 +320,11 @@ function rowOf(name: ServerName, nofile: number | null, seen: Seen, plan: Memory
     mib(idle.bytes),
     mib(known.bytes),
     filesKnown === 0 ? '-' : each.toFixed(0),
-    mib(forgotten.peakBytes),
+    mib((gone ?? forgotten).peakBytes),
     mib(forgotten.bytes),
+    gone === null ? '-' : mib(gone.bytes),
     String(seen.descriptorsMax),
+    String((gone ?? forgotten).descriptors),
     groupPeakBytes === null ? '-' : mib(groupPeakBytes),
   ];
 }

@@ -6,6 +6,7 @@
  * @module
  */
 import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { runGuestOrThrow } from '../../test/guest/qemu.ts';
 import { findPeers, missingPeers } from '../../test/peers/setup.ts';
@@ -22,7 +23,8 @@ import type { Side } from './result.ts';
 const HELP = `usage: npm run bench -- fs-walk [options]
 
 Memory and descriptors of a server while an emulated guest looks at every file of a folder, and
-after its kernel has forgotten them. The folder is in /dev/shm. A million files take some minutes.
+after its kernel has forgotten them, and when it is gone. The folder is in /dev/shm. A million files
+take some minutes.
 
   --server NAME      ours or theirs (virtiofsd); both, one after the other, by default
   --files N          files, a thousand in a folder (1000000)
@@ -45,6 +47,7 @@ const OPTIONS = {
 const FILES_PER_FOLDER = 1000;
 const FILES_MAX = 10_000_000;
 const SAMPLE_MS = 1000;
+const GONE_MS = 5000;
 const TIMEOUT_MS = 3_600_000;
 const MIB = 2 ** 20;
 
@@ -74,6 +77,8 @@ interface Footprint {
   readonly walked: Look;
   /** When it had forgotten. */
   readonly forgotten: Look;
+  /** Some seconds after the guest's end; null: the server has ended, too. */
+  readonly gone: Look | null;
   /** What the guest said: `files`, `known`, `left` (inodes), `seconds`. */
   readonly values: ReadonlyMap<string, string>;
 }
@@ -215,7 +220,9 @@ async function walk(
     if (Number(values.get('files')) !== plan.files) {
       throw processError(`the guest saw ${values.get('files') ?? 'no'} files of ${plan.files}`);
     }
-    return { idle, peak, walked, forgotten, values };
+    await sleep(GONE_MS);
+    const gone = server.running ? look(server.pid) : null;
+    return { idle, peak, walked, forgotten, gone, values };
   } finally {
     clearInterval(timer);
     await server.stop();
@@ -238,7 +245,7 @@ function countFds(pid: number): number {
 }
 
 function print(name: string, plan: WalkPlan, seen: Footprint): void {
-  const { idle, peak, walked, forgotten, values } = seen;
+  const { idle, peak, walked, forgotten, gone, values } = seen;
   const text = ({ bytes, descriptors }: Look): string =>
     `${(bytes / MIB).toFixed(0)} MiB, ${descriptors} descriptors`;
   const known = Number(values.get('known'));
@@ -252,6 +259,7 @@ function print(name: string, plan: WalkPlan, seen: Footprint): void {
       `  at most                             ${text(peak)}\n` +
       `  the guest knows ${number('known').padStart(8)}            ${text(walked)}, ` +
       `${each.toFixed(0)} bytes for each\n` +
-      `  the guest has forgotten but ${number('left').padStart(7)} ${text(forgotten)}\n`,
+      `  the guest has forgotten but ${number('left').padStart(7)} ${text(forgotten)}\n` +
+      `  the guest is gone                   ${gone === null ? 'so is the server' : text(gone)}\n`,
   );
 }

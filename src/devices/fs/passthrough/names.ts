@@ -6,26 +6,38 @@
  * @module
  */
 import { assert } from '../../../util/index.ts';
-import { NativeBlock } from '../../../sys/index.ts';
+import { mapAnonymous, viewMemory } from '../../../sys/index.ts';
+import type { Mapping } from '../../../sys/index.ts';
 
-const SLAB_SHIFT = 16;
+const SLAB_SHIFT = 20;
 const SLAB_BYTES = 1 << SLAB_SHIFT;
-const SLABS_MAX = 32_767; // 2 GiB of names: references stay positive
+const SLABS_MAX = 2047; // 2 GiB of names: references stay positive
 const SIZE_SHIFT_MIN = 4; // 16 bytes
 const SIZE_SHIFT_MAX = 8; // 256: a name of 255 bytes with its NUL
 
 /** In place of a reference: no name. */
 export const NO_NAME = -1;
 
+/**
+ * Mapped, not allocated: what is unmapped goes back to the host, wherever it lies. Only what names
+ * were written to takes up room.
+ */
+interface Slab {
+  readonly mapping: Mapping;
+  readonly address: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
 /** See the module. Owns its memory. */
 export class NameStore {
-  readonly #slabs: NativeBlock[] = [];
+  readonly #slabs: Slab[] = [];
   /** By size: the reference that was given back last; each holds the one before in its room. */
   readonly #free: Int32Array = new Int32Array(SIZE_SHIFT_MAX + 1).fill(NO_NAME);
   #next = 0; // room in the last slab that was never given out
   #left = 0;
 
-  /** Bytes of native memory that are taken from the system. */
+  /** Bytes of address space that are taken from the system. */
   get totalBytes(): number {
     return this.#slabs.length * SLAB_BYTES;
   }
@@ -64,15 +76,15 @@ export class NameStore {
 
   /** Gives all memory back; may be called again. */
   clear(): void {
-    for (const slab of this.#slabs) slab.free();
-    this.#slabs.length = 0;
+    // SAFETY: no reference is used any more, and the views go with the slabs.
+    for (const { mapping } of this.#slabs.splice(0)) mapping.unmap();
     this.#free.fill(NO_NAME);
     this.#next = 0;
     this.#left = 0;
   }
 
-  #slab(ref: number): NativeBlock {
-    return this.#slabs[ref >> SLAB_SHIFT] as NativeBlock;
+  #slab(ref: number): Slab {
+    return this.#slabs[ref >> SLAB_SHIFT] as Slab;
   }
 
   /** Room that was given back, or that was never given out. */
@@ -89,13 +101,21 @@ export class NameStore {
       // Sizes are powers of two, so what is left of the old slab is a small part of it.
       this.#next = this.#slabs.length << SLAB_SHIFT;
       this.#left = SLAB_BYTES;
-      this.#slabs.push(new NativeBlock(SLAB_BYTES));
+      this.#slabs.push(newSlab());
     }
     const ref = this.#next;
     this.#next += bytes;
     this.#left -= bytes;
     return ref;
   }
+}
+
+function newSlab(): Slab {
+  const mapping = mapAnonymous(SLAB_BYTES);
+  const { address } = mapping;
+  // SAFETY: it is mapped for as long as the slab is in the store.
+  const buffer = viewMemory(address, SLAB_BYTES);
+  return { mapping, address, bytes: new Uint8Array(buffer), view: new DataView(buffer) };
 }
 
 /** The power of two that holds a name and its NUL. */
