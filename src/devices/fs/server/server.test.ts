@@ -347,6 +347,34 @@ describe('a request whose answer comes later', () => {
     });
   });
 
+  it('gives the memory of its buffers back to the host when its queue is stopped', () => {
+    const fs = new StubFileSystem();
+    const places: number[] = [];
+    fs.read = (call) => {
+      places.push(call.iov);
+      return 0;
+    };
+    const pair = mounted(fs);
+    const request = fuseRequest(FUSE_OPCODE.READ, [fuseStruct(FUSE_READ_IN, { size: 8 })]);
+    const read = (): void => {
+      pair.send([request], [16, 8]);
+      assert.equal(pair.taken().size, 1);
+    };
+    read();
+    read();
+    assert.equal(places[1], places[0], 'not while it runs');
+    pair.server.interruptQueue(pair.ring.device);
+    read();
+    assert.notEqual(places[2], places[0], 'a new mapping: what was touched is the host’s again');
+    pair.ask(lock(1, LINUX_F.WRLCK, 20));
+    pair.send([lock(2, LINUX_F.WRLCK, 22)], [16]);
+    pair.server.interruptQueue(pair.ring.device); // and then the last request is answered
+    assert.equal(pair.taken().size, 1);
+    read();
+    assert.notEqual(places[3], places[2]);
+    pair.close();
+  });
+
   it('is given up before the guest mounts anew, whose INIT waits for it', () => {
     const fs = new StubFileSystem();
     let interrupts = 0;
