@@ -18,10 +18,12 @@ import type { ServerPlan } from '../server.ts';
 import { emptyFresh } from './files.ts';
 import { guestRow, guestScript, parseGuestLine, turns } from './guest-script.ts';
 import type { GuestLine, GuestWord } from './guest-script.ts';
+import { together } from './guest-turns.ts';
+import type { Measured } from './guest-turns.ts';
 import { CACHES } from './plan.ts';
 import type { CacheMode } from './plan.ts';
 import { SIDES, resultOf } from './result.ts';
-import type { FsEffort, FsReport, FsRun, Side } from './result.ts';
+import type { FsEffort, FsReport, Side } from './result.ts';
 import { TAGS } from './servers.ts';
 
 const ROUND_MS_MAX = 600_000;
@@ -169,26 +171,4 @@ class GuestRound {
       }
     }
   }
-}
-
-/** One measurement of a line, in one turn of a side. */
-interface Measured {
-  readonly side: Side;
-  readonly id: string;
-  readonly count: number;
-  readonly ms: number;
-  readonly cpuNs: number;
-  readonly othersCpus: number;
-}
-
-/** The turns of a side in one boot as one run. */
-function together(turnsOfSide: readonly Measured[]): FsRun {
-  const sum = (key: 'count' | 'ms' | 'cpuNs'): number =>
-    turnsOfSide.reduce((total, each) => total + each[key], 0);
-  return {
-    perSecond: (sum('count') / sum('ms')) * 1000,
-    cpuUs: sum('cpuNs') / 1000 / sum('count'),
-    p50Us: null,
-    othersCpus: Math.max(...turnsOfSide.map(({ othersCpus }) => othersCpus)),
-  };
 }
