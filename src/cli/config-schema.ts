@@ -13,7 +13,7 @@ import { VSOCK } from './config-vsock.ts';
 import type { VsockInput } from './config-vsock.ts';
 import { ACL_MODES, CACHE_MODES, OWNERS, tagFault } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
-import { LIMITS, SIZE_RULE, parseByteLimit, parseSize, serialFault } from './limits.ts';
+import { LIMITS, SIZE_RULE, byteLimitFault, parseSize, serialFault } from './limits.ts';
 import { LOG_FORMATS, LOG_LEVELS } from './options.ts';
 import type { LogFormat } from './options.ts';
 import { z } from './zod.ts';
@@ -137,18 +137,20 @@ const FS = z.strictObject({
   ...SOCKET,
 });
 
-const BYTES_ERROR = `must be a number of bytes, or ${SIZE_RULE}`;
+/** A limit of bytes in each period. */
+const byteLimit = z
+  .union([z.number(), z.string()], { error: 'must be a number of bytes, or a size such as 4K' })
+  .superRefine((value, context) => {
+    const message = byteLimitFault(value);
+    if (message !== null) context.addIssue({ code: 'custom', message });
+  });
 
 /** An entropy device. */
 const RNG = z.strictObject({
   type: z.literal('rng'),
   name: NAME,
   file: text.optional().describe('a file, device or FIFO that the bytes come from'),
-  'max-bytes': z
-    .union([z.number(), z.string()], { error: BYTES_ERROR })
-    .refine((value) => parseByteLimit(value) !== null, { error: BYTES_ERROR })
-    .optional()
-    .describe('at most so many bytes in each period'),
+  'max-bytes': byteLimit.optional().describe('at most so many bytes in each period'),
   period: wholeNumber(LIMITS.periodMs).optional().describe('in milliseconds'),
   ...SOCKET,
 });

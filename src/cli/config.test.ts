@@ -4,9 +4,13 @@
  * @module
  */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { configSchema, settingsOf } from './config-schema.ts';
 import { loadConfig, parseConfig } from './config.ts';
+import { VhostUserError } from '../util/index.ts';
 import { UsageError } from './errors.ts';
 import { buildProgram } from './program.ts';
 
@@ -378,11 +382,16 @@ test('a fault is named by file, line and column, by its place, and by what would
       'devices:\n  - type: fs\n    socket-path: a.sock\n',
       'vm.yaml:2:5: devices[0]: needs one of shared-dir, archive, memory, and there is none',
     ],
-    ...['lots', 0, 36893488147419103000].map((value): [string, string] => [
+    ...['lots', 36893488147419103000].map((value): [string, string] => [
       `devices:\n  - type: rng\n    fd: 3\n    max-bytes: ${value}\n`,
-      'vm.yaml:4:16: devices[0].max-bytes: must be a number of bytes, or a size such as ' +
-        `512M or 2G, not ${JSON.stringify(value)}`,
+      'vm.yaml:4:16: devices[0].max-bytes: a number of bytes below 2^64, or a size such as 4K, ' +
+        `is needed, not ${JSON.stringify(value)}`,
     ]),
+    [
+      'devices:\n  - type: rng\n    fd: 3\n    max-bytes: 0\n',
+      'vm.yaml:4:16: devices[0].max-bytes: nothing would ever come: leave it out for no limit, ' +
+        'or give a size such as 512 or 4K, not 0',
+    ],
     [
       `${VSOCK}    forward: [guest:1]\n`,
       "vm.yaml:5:15: devices[0].forward[0]: there is no '=' in it: write " +
@@ -432,11 +441,41 @@ test('aliases that multiply are refused', () => {
   assert.match(fault ?? '', /^vm\.yaml:1:1: .*alias/);
 });
 
-test('a file that cannot be read is named', () => {
-  assert.throws(() => loadConfig('/nonexistent/vm.yaml'), {
-    code: 'ERR_VHU_CONFIG_FILE',
-    message: /no such file.*\/nonexistent\/vm\.yaml/,
-  });
+test('a file that cannot be read is named, with the reason in words', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'vhu-config-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  symlinkSync('loop', join(folder, 'loop'));
+  writeFileSync(join(folder, 'file'), 'devices: []\n');
+  writeFileSync(join(folder, 'empty'), ' \n');
+  writeFileSync(join(folder, 'latin1'), Buffer.from('name: caf\xe9\n', 'latin1'));
+  writeFileSync(join(folder, 'disk'), Buffer.alloc(512));
+  for (const [name, reason] of [
+    ['none', /: there is no such file: check the path$/],
+    ['', /: it is a folder: name the file in it$/],
+    ['file/vm.yaml', /: there is no such file: a part of the path is no folder$/],
+    ['loop', /: there is no such file: a symbolic link on the way leads back to itself$/],
+    ['x'.repeat(300), /: there is no such file: the path is too long for one$/],
+    ['empty', /: it is empty: is it the right file\?$/],
+    ['latin1', /: it is no text \(UTF-8\): is it the right file\?$/],
+    ['disk', /: it is no text: is it the right file\?$/],
+  ] as const) {
+    const path = join(folder, name);
+    assert.throws(
+      () => loadConfig(path),
+      (error) => {
+        assert.ok(error instanceof VhostUserError);
+        assert.equal(error.code, 'ERR_VHU_CONFIG_FILE');
+        assert.ok(error.message.startsWith(`the configuration ${path} cannot be read`));
+        assert.match(error.message, reason);
+        return true;
+      },
+    );
+  }
+  const whole = join(process.cwd(), 'nonexistent.yaml');
+  assert.throws(
+    () => loadConfig('nonexistent.yaml'),
+    (error) => String(error).includes(whole),
+  );
 });
 
 test('the schema for editors describes the settings', () => {

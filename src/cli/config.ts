@@ -6,16 +6,16 @@
  *
  * @module
  */
-import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import type { Document } from 'yaml';
 import type { z } from 'zod';
 import type { LogLevel } from '../backend/index.ts';
 import type { BlkOptions } from '../devices/blk/index.ts';
-import { VhostUserError, errorMessage } from '../util/index.ts';
+import { errorMessage } from '../util/index.ts';
 import { Faults } from './config-faults.ts';
 import type { Path } from './config-faults.ts';
+import { readConfigText } from './config-source.ts';
 import type { DeviceInput } from './config-parts.ts';
 import { checkShape, deviceTypes, settingsOf } from './config-schema.ts';
 import type { AnyDeviceInput, BlkInput, ConfigInput, FsInput, RngInput } from './config-schema.ts';
@@ -28,6 +28,7 @@ import type { ConsoleChoices } from './console-settings.ts';
 import { fsFaults } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
 import { parseByteLimit, parseMode, parseSize } from './limits.ts';
+import { nearWord } from './near-word.ts';
 import type { LogFormat } from './options.ts';
 import type { RngChoices } from './rng-settings.ts';
 import type { SocketSettings } from './socket-address.ts';
@@ -103,19 +104,11 @@ export interface ConfigPurpose {
 
 /**
  * Reads and checks a file.
- * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read; UsageError naming every
- *   fault
+ * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read, or holds no text;
+ *   UsageError naming every fault
  */
 export function loadConfig(path: string, purpose: ConfigPurpose = {}): Config {
-  let source: string;
-  try {
-    source = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new VhostUserError('ERR_VHU_CONFIG_FILE', `configuration: ${errorMessage(error)}`, {
-      cause: error,
-    });
-  }
-  return parseConfig(source, path, purpose);
+  return parseConfig(readConfigText(path), path, purpose);
 }
 
 /** Checks a text; `path` names it in faults, and its folder is where relative paths begin. */
@@ -202,8 +195,8 @@ function isMissing(issue: z.core.$ZodIssueInvalidType): boolean {
 }
 
 function unknownKey(key: string, known: readonly string[]): string {
-  const near = known.find((each) => distance(each, key) <= 2);
-  return near === undefined
+  const near = nearWord(key, known);
+  return near === null
     ? `no such setting; there are ${known.join(', ')}`
     : `no such setting; did you mean ${near}?`;
 }
@@ -399,19 +392,4 @@ function socketSettings(device: DeviceInput, folder: string): SocketSettings {
 
 function firstLine(message: string): string {
   return message.split('\n')[0] ?? message;
-}
-
-/** The edits (Levenshtein) from one word to another. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1] ? 0 : 1;
-      const best = Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + same);
-      next.push(best);
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
 }

@@ -96,8 +96,13 @@ export function verdictOf(findings: readonly Finding[]): [text: string, colour: 
       .join(', ');
   const isShort = (finding: Finding): boolean => finding.status !== 'works';
   if (!isHealthy(findings)) {
-    const needed = named((each) => each.needed && isShort(each) && each.status !== 'slower');
-    return [`Needed and not working: ${needed}. What to do is said above.`, COLOURS.missing];
+    const lacks = (each: Finding): boolean =>
+      each.needed && isShort(each) && each.status !== 'slower';
+    const isMissing = findings.some((each) => lacks(each) && each.status === 'missing');
+    const [how, colour] = isMissing
+      ? ['not working', COLOURS.missing]
+      : ['not known to work', COLOURS.unknown];
+    return [`Needed and ${how}: ${named(lacks)}. What to do is said above.`, colour];
   }
   const better = named(isShort);
   if (better === '') return ['All works.', COLOURS.works];

@@ -5,7 +5,14 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fsFaults, optionKey, ownerRemark, standardTag, tagFault } from './fs-settings.ts';
+import {
+  fsFaults,
+  openFilesRemark,
+  optionKey,
+  ownerRemark,
+  standardTag,
+  tagFault,
+} from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
 import { parseSize } from './limits.ts';
 
@@ -78,6 +85,15 @@ test('who is not root, or of few users, and has not chosen, is told of owners', 
     assert.equal(ownerRemark({ sharedDir: 'a', ...chosen }, 0, 1), null);
   }
   assert.equal(ownerRemark({ memory: true }, 1000, Infinity), null);
+});
+
+test('who asks for more open files than there can be is told which limit it is', () => {
+  assert.equal(openFilesRemark(1000, 1000, 1000, 96), null);
+  assert.equal(openFilesRemark(1000, Infinity, Infinity, 96), null);
+  assert.match(openFilesRemark(1001, 1000, 1000, 96) ?? '', /1001: .* 1000 files, its hard limit/);
+  // macOS: the hard limit is none, and open(2) has one of its own.
+  const mac = openFilesRemark(20_000, 10_240, Infinity, 96);
+  assert.match(mac ?? '', /no more than 10240 files, which is all that this host allows/);
 });
 
 test('names of options and of their values are each other', () => {

@@ -144,6 +144,32 @@ export function ownerRemark(choices: FsChoices, userId: number, userCount: numbe
   );
 }
 
+/**
+ * What somebody should know who asks for more or fewer open files than there will be; null when it
+ * is as he says.
+ *
+ * @param soft what this process may open, raised as far as it goes
+ * @param hard up to which the system would let it be raised
+ * @param least what a folder takes in any case
+ */
+export function openFilesRemark(
+  asked: number,
+  soft: number,
+  hard: number,
+  least: number,
+): string | null {
+  const start = `rlimit-nofile ${asked}`;
+  if (asked > 0 && asked < least) {
+    return `${start}: ${least} files are opened if need be, since a folder cannot do with fewer`;
+  }
+  if (asked <= soft) return null;
+  const why = soft < hard ? 'which is all that this host allows' : 'its hard limit';
+  return (
+    `${start}: this process may open no more than ${soft} files, ${why}, and goes by that; for ` +
+    `more, start it with a higher one ('ulimit -n' as root, LimitNOFILE= of a service)`
+  );
+}
+
 /** What is wrong with a tag; null when nothing is. */
 export function tagFault(tag: string): string | null {
   const bytes = Buffer.byteLength(tag);

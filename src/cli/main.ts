@@ -15,6 +15,7 @@ import { EXIT, errorText, exitCodeOf } from './errors.ts';
 import { print } from './output.ts';
 import { VHOST_DEVICE_RNG } from './commands/rng.ts';
 import { PROGRAM, addExamples, programFor, takesValue } from './root.ts';
+import { strayWordIn } from './usage-text.ts';
 import { programVersion } from './version.ts';
 import { VIRTIOFSD, fromVirtiofsd } from './virtiofsd.ts';
 
@@ -23,6 +24,8 @@ const VHOST_DEVICE_VSOCK = 'vhost-device-vsock';
 
 const args = argumentsOf(process.argv);
 const debug = wantsDebug(args);
+/** Once it is made. */
+let program: Command | null = null;
 // Stacks name the sources then. The maps of the bundled program take a while to read.
 if (debug) process.setSourceMapsEnabled(true);
 
@@ -47,7 +50,7 @@ async function run(words: readonly string[]): Promise<void> {
     print(`${PROGRAM} ${programVersion()}\n`);
     return;
   }
-  const program = await programFor(words);
+  program = await programFor(words);
   const isFs = words[0] === 'fs';
   const line = isFs ? fromVirtiofsd(words, takesValue(program, 'fs')) : words;
   const asksHelp = words.some((word) => ['-h', '--help', 'help'].includes(word));
@@ -97,9 +100,17 @@ function fail(error: unknown): never {
     // A status line may be there, without an end.
     const { isTTY } = process.stderr;
     const start = isTTY && process.env.TERM !== 'dumb' ? '\r\x1b[K' : '';
-    process.stderr.write(start + errorText(PROGRAM, error, debug));
+    process.stderr.write(start + errorText(PROGRAM, explained(error), debug));
   } catch {
     // Nobody is there to read it.
   }
   process.exit(exitCodeOf(error));
+}
+
+/** With what may be behind it: a word that was taken for something else than was meant. */
+function explained(error: unknown): unknown {
+  if (program === null || !(error instanceof Error)) return error;
+  const hint = strayWordIn(error.message, { program, words: args });
+  if (hint !== null) error.message += `\n(${hint})`;
+  return error;
 }

@@ -6,10 +6,12 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import type { LogLevel } from '../backend/index.ts';
+import { UsageError } from './errors.ts';
 import { tagFault } from './fs-settings.ts';
 import {
   LIMITS,
   SIZE_RULE,
+  byteLimitFault,
   keepsRule,
   parseMode,
   parseByteLimit,
@@ -100,11 +102,11 @@ export function byteSize(text: string): number {
   return bytes;
 }
 
-/** Reads the most bytes of something. */
+/** Reads the most bytes of a period. */
 export function byteLimit(text: string): number {
-  const bytes = parseByteLimit(text);
-  if (bytes === null) throw new InvalidArgumentError(`${said(SIZE_RULE)} is needed.`);
-  return bytes;
+  const fault = byteLimitFault(text);
+  if (fault !== null) throw new InvalidArgumentError(`${said(fault)}.`);
+  return parseByteLimit(text) ?? Number.MAX_SAFE_INTEGER;
 }
 
 /** Reads --tag. */
@@ -186,7 +188,20 @@ export function addSandboxOptions(command: Command, names: readonly string[] = [
         'what a system call that is shut does on Linux: fail (error, the default), end the ' +
           "program (kill, trap), or be made and go into the kernel's log (log); none: all are made",
       ).choices(SECCOMP_ACTIONS),
-    );
+    )
+    .hook('preAction', () => {
+      const fault = sandboxFault(command.opts<SandboxOptions>());
+      if (fault !== null) throw new UsageError(fault, `vhost-user ${command.name()} --help`);
+    });
+}
+
+/** What is asked for and would not be done: it is refused, since somebody relies on it. */
+function sandboxFault({ sandbox, seccomp = 'none' }: SandboxOptions): string | null {
+  if (sandbox !== 'none' || seccomp === 'none') return null;
+  return (
+    `--seccomp ${seccomp} and --sandbox none: the filter is a part of the sandbox, so without it ` +
+    'no call would be shut; give one of them'
+  );
 }
 
 /** Adds --log-level and --log-format. */

@@ -22,8 +22,8 @@ import { addVsockConnectCommand } from './commands/vsock-connect.ts';
 import { rootCommand } from './root.ts';
 
 /** Makes the tree. Errors are thrown as CommanderError, with their text already printed. */
-export function buildProgram(): Command {
-  const program = rootCommand();
+export function buildProgram(words: readonly string[] = []): Command {
+  const program = rootCommand(words);
   program.commandsGroup('Devices:');
   addBlkCommand(program);
   addFsCommand(program);

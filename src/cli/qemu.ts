@@ -56,11 +56,15 @@ const SYSTEMS: Readonly<Record<string, Pick<QemuHost, 'name' | 'accelerator'>>> 
   openbsd: { name: 'OpenBSD', accelerator: 'tcg' },
 };
 
+/** Why not a newer one. */
+const PIPES_NOTE =
+  '(QEMU 11.1 starts no vhost-user device without eventfd; whether 11.0 and later ones do is not ' +
+  'known to us.)';
+
 /** What to say where QEMU's packages lack vhost-user; paragraphs without line ends. */
 export const ELSEWHERE_NOTES: readonly string[] = [
   'Packages of QEMU for macOS and the BSDs leave vhost-user out: build QEMU 10.2 with ' +
-    "'./configure --enable-vhost-user'. (QEMU 11.0 and 11.1 start no vhost-user device " +
-    'without eventfd.)',
+    `'./configure --enable-vhost-user'. ${PIPES_NOTE}`,
   'Its vhost-user-blk device is for Linux only. The generic device vhost-user-test-device-pci, ' +
     'which QEMU has from 10.2 on, takes its place: virtio-id=2 is a disk, num_vqs is what ' +
     '--num-queues says.',
@@ -72,15 +76,13 @@ export const CONSOLE_NOTES: readonly string[] = [
     'which it has from 10.2 on, takes the place. virtio-id=3 is a console, num_vqs is 4 and 2 ' +
     'more for each further port.',
   'Packages of QEMU for macOS and the BSDs leave vhost-user out: build QEMU 10.2 with ' +
-    "'./configure --enable-vhost-user'. (QEMU 11.0 and 11.1 start no vhost-user device " +
-    'without eventfd.)',
+    `'./configure --enable-vhost-user'. ${PIPES_NOTE}`,
 ];
 
 /** The same for file systems and vsock, whose devices QEMU has on every host. */
 export const FS_ELSEWHERE_NOTES: readonly string[] = [
   'Packages of QEMU for macOS and the BSDs leave vhost-user out: build QEMU 9.1 to 10.2 with ' +
-    "'./configure --enable-vhost-user'. (QEMU 11.0 and 11.1 start no vhost-user device " +
-    'without eventfd.)',
+    `'./configure --enable-vhost-user'. ${PIPES_NOTE}`,
 ];
 
 /** The facts of a host. `canUse` tells whether a device file may be opened. */

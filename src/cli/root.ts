@@ -5,6 +5,7 @@
  */
 import { Command } from 'commander';
 import { print } from './output.ts';
+import { usageText } from './usage-text.ts';
 
 /** The name under which the program is known. */
 export const PROGRAM = 'vhost-user';
@@ -29,34 +30,27 @@ const SERVING: Readonly<Record<string, () => Promise<AddCommand>>> = {
 export async function programFor(words: readonly string[]): Promise<Command> {
   const name = words[0] ?? '';
   const load = Object.hasOwn(SERVING, name) ? SERVING[name] : undefined;
-  if (load === undefined) return (await import('./program.ts')).buildProgram();
-  const program = rootCommand();
+  if (load === undefined) return (await import('./program.ts')).buildProgram(words);
+  const program = rootCommand(words);
   (await load())(program);
   return program;
 }
 
-/** The program without a command. */
-export function rootCommand(): Command {
-  return new Command(PROGRAM)
+/** The program without a command; errors name the words that it was called with. */
+export function rootCommand(words: readonly string[] = []): Command {
+  const program = new Command(PROGRAM);
+  return program
     .description('Virtual devices for virtual machines, over vhost-user sockets.')
     .usage('COMMAND [OPTIONS]')
     .exitOverride()
     .configureOutput({
       writeOut: print,
-      outputError: (text, write) => write(plainError(text)),
+      outputError: (text, write) => write(usageText(text, { program, words })),
     })
     .showHelpAfterError(`Try '${PROGRAM} --help'.`)
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [COMMAND]', 'show the help of a command')
     .option('-V, --version', 'print the version');
-}
-
-/** An error of commander's, with the program's name, and an argument called by its own. */
-function plainError(text: string): string {
-  const found = /^error: command-argument value (.*) is invalid for argument '(.*?)'/.exec(text);
-  if (found === null) return text.replace(/^error: /, `${PROGRAM}: `);
-  const [said, value, name] = found;
-  return `${PROGRAM}: ${name} ${value} is invalid${text.slice(said.length)}`;
 }
 
 /** Adds the examples; a host's facts are needed for them, which take a moment to find. */

@@ -5,13 +5,14 @@
  * @module
  */
 import type { BackendAddress } from '../backend/index.ts';
-import { effectiveUid, host, userCount } from '../sys/index.ts';
+import { FOLDER_FDS_MIN } from '../devices/fs/index.ts';
+import { effectiveUid, fdLimit, host, raiseFdLimit, userCount } from '../sys/index.ts';
 import { VhostUserError } from '../util/index.ts';
 import type { FsCommandOptions } from './commands/fs.ts';
 import { UsageError } from './errors.ts';
 import { counted, formatBytes, oneLine } from './format.ts';
 import { openFsDevice } from './fs-device.ts';
-import { ownerRemark, standardTag } from './fs-settings.ts';
+import { openFilesRemark, ownerRemark, standardTag } from './fs-settings.ts';
 import type { FsChoices } from './fs-settings.ts';
 import { mountLine, qemuFsLines, qemuHost } from './qemu.ts';
 import { openLog, serve } from './serve.ts';
@@ -40,11 +41,10 @@ export function fsEntry(
   remarks: readonly Remark[] = [],
 ): ServeEntry {
   const tag = choices.tag ?? standardTag(choices);
-  const owners = ownerRemark(choices, effectiveUid(), userCount());
   return {
     name,
     address,
-    remarks: owners === null ? remarks : [...remarks, { level: 'info', text: owners }],
+    remarks: [...remarks, ...hostRemarks(choices)],
     open: () => Promise.resolve(openFsDevice(choices, tag)),
     describe: () => {
       const access = isReadOnly(choices) ? 'read-only' : 'read-write';
@@ -54,6 +54,21 @@ export function fsEntry(
     },
     hint: () => Promise.resolve(attachHint(address, choices, tag)),
   };
+}
+
+/** What this host makes of the choices, where that is not what one may expect. */
+function hostRemarks(choices: FsChoices): Remark[] {
+  const remarks: Remark[] = [];
+  const owners = ownerRemark(choices, effectiveUid(), userCount());
+  if (owners !== null) remarks.push({ level: 'info', text: owners });
+  const { rlimitNofile = 0 } = choices;
+  if (rlimitNofile > 0) {
+    raiseFdLimit();
+    const { soft, hard } = fdLimit();
+    const files = openFilesRemark(rlimitNofile, soft, hard, FOLDER_FDS_MIN);
+    if (files !== null) remarks.push({ level: 'warn', text: files });
+  }
+  return remarks;
 }
 
 function isReadOnly(choices: FsChoices): boolean {

@@ -146,7 +146,6 @@ export interface WithoutMeaning {
   readonly threadPoolSize?: number | undefined;
   readonly inodeFileHandles?: string | undefined;
   readonly sandbox?: string | undefined;
-  readonly seccomp?: string | undefined;
   readonly modcaps?: string | undefined;
   readonly syslog?: boolean | undefined;
 }
@@ -155,7 +154,7 @@ export interface WithoutMeaning {
 export function remarksOn(options: WithoutMeaning): Remark[] {
   const remarks: Remark[] = [];
   const say = (level: Remark['level'], text: string): void => void remarks.push({ level, text });
-  const { threadPoolSize = 0, inodeFileHandles, sandbox, seccomp, modcaps, syslog } = options;
+  const { threadPoolSize = 0, inodeFileHandles, sandbox, modcaps, syslog } = options;
   if (threadPoolSize > 0) {
     say(
       'info',
@@ -172,9 +171,6 @@ export function remarksOn(options: WithoutMeaning): Remark[] {
   }
   if (sandbox === 'chroot') {
     say('info', '--sandbox chroot: this program has a sandbox of its own in its place');
-  }
-  if (sandbox === 'none' && seccomp !== undefined && seccomp !== 'none') {
-    say('warn', `--seccomp ${seccomp}: without the sandbox system calls are not filtered`);
   }
   if (modcaps !== undefined) {
     const text = 'a mount namespace leaves what a folder takes, and Landlock what there is';

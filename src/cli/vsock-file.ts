@@ -4,12 +4,11 @@
  *
  * @module
  */
-import { readFileSync } from 'node:fs';
 import { LineCounter, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml';
 import type { Document, Pair, YAMLMap } from 'yaml';
-import { VhostUserError, errorMessage } from '../util/index.ts';
 import { Faults } from './config-faults.ts';
 import type { Path } from './config-faults.ts';
+import { readConfigText } from './config-source.ts';
 import { pairFaults, vsockFaults } from './vsock-settings.ts';
 import { VmReader } from './vsock-vms.ts';
 import type { VsockVm } from './vsock-vms.ts';
@@ -17,19 +16,11 @@ import { TextFault } from './vsock-text.ts';
 
 /**
  * Reads and checks a file.
- * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read; UsageError naming every
- *   fault
+ * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read, or holds no text;
+ *   UsageError naming every fault
  */
 export function loadVms(path: string): VsockVm[] {
-  let source: string;
-  try {
-    source = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new VhostUserError('ERR_VHU_CONFIG_FILE', `configuration: ${errorMessage(error)}`, {
-      cause: error,
-    });
-  }
-  return parseVms(source, path);
+  return parseVms(readConfigText(path), path);
 }
 
 /** Checks a text; `path` names it in faults. */

@@ -51,12 +51,13 @@ test('a device is attached by its own name or by the generic one, on any bus', (
   assert.deepEqual(attachableBy(qemu('10.0.0', { devices: ['virtio-blk-pci'] })), []);
 });
 
-test('without eventfd QEMU 11.0 and 11.1 are not to be used, 10.2 and 11.2 are', () => {
+test('without eventfd QEMU 11.1 is not to be used, 10.2 is, and of untried ones that is said', () => {
   for (const [version, status] of [
     ['10.2.0', 'works'],
-    ['11.0.0', 'missing'],
+    ['11.0.0', 'unknown'],
     ['11.1.2', 'missing'],
-    ['11.2.0', 'works'],
+    ['11.2.0', 'unknown'],
+    ['12.0.0', 'unknown'],
   ] as const) {
     assert.equal(judgeQemu(qemu(version), MAC, true).status, status, version);
     assert.equal(judgeQemu(qemu(version), LINUX, false).status, 'works', version);
@@ -65,6 +66,20 @@ test('without eventfd QEMU 11.0 and 11.1 are not to be used, 10.2 and 11.2 are',
   assert.match(detail, /vhost_set_vring_kick failed/);
   assert.ok(remedy);
   assert.ok(remedy.commands.some((line) => line.includes('qemu-vhost-user.rb')));
+  const untried = judgeQemu(qemu('11.2.0'), MAC, true);
+  assert.match(untried.detail, /is not known to us: .*11\.1 does not .*no other .* was tried$/);
+  assert.match(
+    untried.remedy?.text ?? '',
+    /^Try it with a guest; if its devices do not start, let/,
+  );
+  assert.deepEqual(untried.attaches, []);
+  const none = { objects: ['memory-backend-ram'] };
+  assert.equal(judgeQemu(qemu('11.2.0', none), MAC, true).status, 'missing');
+  const [monitor] = vmmFindings([qemu('11.2.0'), qemu('11.1.0')], MAC, true, []);
+  assert.equal(monitor?.status, 'unknown');
+  assert.match(monitor.detail, /^no QEMU here is known to work/);
+  const [broken] = vmmFindings([qemu('11.1.0')], MAC, true, []);
+  assert.deepEqual([broken?.status, broken?.needed], ['missing', true]);
 });
 
 test('before 9.1 there is no memory to share off Linux, where memfd and files do', () => {

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { isAtLeast, vhostUserDevices } from '../qemu/index.ts';
-import type { QemuProbe, QemuVersion } from '../qemu/index.ts';
+import { PIPES_FAULT, isAtLeast, pipesFitness, vhostUserDevices } from '../qemu/index.ts';
+import type { QemuProbe } from '../qemu/index.ts';
 import { remedy } from './finding.ts';
 import type { Finding, Remedy, Status } from './finding.ts';
 import type { HostFacts } from './host.ts';
@@ -72,10 +72,10 @@ export function judgeQemu(probe: QemuProbe, host: HostFacts, pipes: boolean): Ju
     const todo = host.os === 'linux' ? installQemu(host) : buildQemu(host);
     return fails('missing', 'it was built without vhost-user', todo);
   }
-  if (pipes && isBrokenWithPipes(version)) {
-    const why =
-      'QEMU 11.0 and 11.1 start no vhost-user device on a host without eventfd ' +
-      '("vhost_set_vring_kick failed: Bad file descriptor")';
+  const fitness = pipes ? pipesFitness(version) : 'works';
+  if (fitness === 'fails') {
+    const what = 'QEMU 11.1 starts no vhost-user device on a host without eventfd';
+    const why = `${what} ("${PIPES_FAULT}")`;
     return fails('missing', why, buildQemu(host));
   }
   if (!hasSharedMemory(probe, host)) {
@@ -85,12 +85,19 @@ export function judgeQemu(probe: QemuProbe, host: HostFacts, pipes: boolean): Ju
       : 'it was built without memory that can be shared (memory-backend-shm)';
     return fails('missing', why, host.os === 'linux' ? installQemu(host) : buildQemu(host));
   }
+  if (fitness === 'unknown') {
+    const why =
+      'whether it starts a vhost-user device on a host without eventfd is not known to us: ' +
+      `QEMU 10.0 does, 11.1 does not ("${PIPES_FAULT}"), and no other from 11.0 on was tried`;
+    return fails('unknown', why, tryFirst(buildQemu(host)));
+  }
   return { probe, status: 'works', detail: about, remedy: null, attaches };
 }
 
-/** It writes a kick into the end of the pipe that it sends, which is the one to read from. */
-function isBrokenWithPipes(version: QemuVersion): boolean {
-  return version.major === 11 && version.minor <= 1;
+/** What to do about something that may work. */
+function tryFirst({ text, commands }: Remedy): Remedy {
+  const otherwise = text.charAt(0).toLowerCase() + text.slice(1);
+  return remedy(`Try it with a guest; if its devices do not start, ${otherwise}`, ...commands);
 }
 
 /** memory-backend-file shares too, but needs a tmpfs that only Linux has in a known place. */

@@ -75,11 +75,15 @@ function attachFinding(
     const detail = `${other} is here, and no QEMU that works with vhost-user`;
     return { ...common, status: 'works', detail, remedy: null };
   }
-  const none = judged.length === 0;
-  const detail = none ? 'no QEMU was found' : 'no QEMU here works with vhost-user: see below';
+  if (judged.length === 0) {
+    const detail = 'no QEMU was found';
+    return { ...common, status: 'missing', detail, remedy: installQemu(host) };
+  }
+  const mayWork = judged.some(({ status }) => status === 'unknown');
+  const how = mayWork ? 'is known to work' : 'works';
+  const detail = `no QEMU here ${how} with vhost-user: see below`;
   // What is wrong with a QEMU that is there has its own remedy.
-  const todo = none ? installQemu(host) : null;
-  return { ...common, status: 'missing', detail, remedy: todo };
+  return { ...common, status: mayWork ? 'unknown' : 'missing', detail, remedy: null };
 }
 
 /** Devices that no QEMU here attaches, although there is one that attaches others. */

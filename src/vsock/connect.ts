@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { statSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { errorCode, errorMessage } from '../util/index.ts';
@@ -124,10 +126,8 @@ function asVsock(error: Error, place: VsockErrorPlace): VsockError {
     case 'ENOENT':
     case 'ENOTDIR':
     case 'ECONNREFUSED':
-    case 'ENOTSOCK': {
-      const text = "nobody serves it: is 'vhost-user vsock' running with this --uds-path?";
-      return new VsockError('ENODEV', text, place, error);
-    }
+    case 'ENOTSOCK':
+      return notServed(place, error);
     case 'EACCES':
     case 'EPERM':
       return new VsockError('EACCES', 'this user may not connect to the socket', place, error);
@@ -137,4 +137,30 @@ function asVsock(error: Error, place: VsockErrorPlace): VsockError {
     default:
       return new VsockError('EADDRNOTAVAIL', errorMessage(error), place, error);
   }
+}
+
+/** Hosts say the same of a socket that nobody listens on, and of a file that is none. */
+function notServed(place: VsockErrorPlace, cause: Error): VsockError {
+  const kind = kindOf(place.path);
+  if (kind !== null && kind !== 'socket') {
+    const text = `a ${kind} is there, and no socket: give the path that --uds-path says`;
+    return new VsockError('ENOTSOCK', text, place, cause);
+  }
+  const found = kind === null ? 'nothing is at the path' : 'nobody listens on the socket there';
+  const text = `nobody serves it (${found}): is 'vhost-user vsock' running with this --uds-path?`;
+  return new VsockError('ENODEV', text, place, cause);
+}
+
+/** What is at a path; null for nothing. */
+function kindOf(path: string): string | null {
+  let stats: Stats;
+  try {
+    stats = statSync(path);
+  } catch {
+    return null;
+  }
+  if (stats.isSocket()) return 'socket';
+  if (stats.isDirectory()) return 'folder';
+  if (stats.isFile()) return 'file';
+  return stats.isFIFO() ? 'FIFO' : 'device';
 }

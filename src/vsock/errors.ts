@@ -14,6 +14,7 @@
  * - `EADDRINUSE`: another program listens on the port.
  * - `EADDRNOTAVAIL`: there can be no socket at the path: no such folder, or too long a name.
  * - `EINVAL`: there is no such port.
+ * - `ENOTSOCK`: what is at the path is no socket, such as a file or a folder.
  * - `EPROTO`: what answers at the path is no vsock.
  */
 export type VsockErrorCode =
@@ -24,6 +25,7 @@ export type VsockErrorCode =
   | 'EADDRINUSE'
   | 'EADDRNOTAVAIL'
   | 'EINVAL'
+  | 'ENOTSOCK'
   | 'EPROTO';
 
 /** Where an error happened. */

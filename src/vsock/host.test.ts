@@ -152,10 +152,23 @@ test('a port that nobody listens on in the guest is ECONNRESET at once', async (
 
 test('a vsock that nobody serves is ENODEV, with or without its file', async () => {
   const guest = new VsockHost(path);
-  await failsWith(guest.connect(5), 'ENODEV', /is 'vhost-user vsock' running/);
+  await failsWith(guest.connect(5), 'ENODEV', /nothing is at the path.*'vhost-user vsock' running/);
   closeFd(listenUnix(path));
   assert.ok(existsSync(path));
-  await failsWith(guest.connect(5), 'ENODEV', /is 'vhost-user vsock' running/);
+  await failsWith(guest.connect(5), 'ENODEV', /nobody listens on .* 'vhost-user vsock' running/);
+});
+
+test('what is no socket is ENOTSOCK, and not waited for', async () => {
+  writeFileSync(path, 'a file');
+  for (const [what, words] of [
+    [path, /a file is there, and no socket/],
+    [folder, /a folder is there, and no socket: give the path that --uds-path says/],
+    ['/dev/null', /a device is there, and no socket/],
+  ] as const) {
+    const begin = performance.now();
+    await failsWith(new VsockHost(what).connect(5, { waitMs: 60_000 }), 'ENOTSOCK', words);
+    assert.ok(performance.now() - begin < AT_ONCE_MS_MAX);
+  }
 });
 
 test('what does not speak the convention is EPROTO', async (t) => {

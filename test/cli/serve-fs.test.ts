@@ -163,6 +163,28 @@ test('all options of a folder are accepted together', async () => {
   });
 });
 
+test('a limit of files that cannot be had is told, with what there is and what to do', async () => {
+  const path = newSocketPath();
+  const args = ['fs', share, '--socket-path', path, '--log-format', 'text'];
+  const cases: readonly [asked: string, told: RegExp | null][] = [
+    ['5000', / warn .* rlimit-nofile 5000: .* no more than 300 files, its hard limit.*'ulimit -n'/],
+    ['95', / warn .* rlimit-nofile 95: 96 files are opened if need be/],
+    ['300', null],
+    ['96', null],
+    ['0', null],
+  ];
+  for (const [asked, told] of cases) {
+    const options = { fdLimit: 300 };
+    await withProgram([...args, '--rlimit-nofile', asked], options, async (program) => {
+      await program.says(/listening on/);
+      const { code, stderr } = await program.end();
+      assert.equal(code, 0);
+      if (told === null) assert.doesNotMatch(stderr, /rlimit-nofile/);
+      else assert.match(stderr, told);
+    });
+  }
+});
+
 test('a folder that is read-only can be read', async () => {
   const path = newSocketPath();
   await withProgram(['fs', share, '--readonly', '--socket-path', path], {}, async (program) => {

@@ -159,6 +159,10 @@ test('under the name of a device it is the command of that name', async () => {
   }
 });
 
+/** Of a filter that is asked for without the sandbox that it is a part of. */
+const NO_FILTER =
+  /--seccomp \w+ and --sandbox none: the filter is a part of the sandbox, .* give one of them/;
+
 test('wrong usage exits with 2 and a text that says what to do', async () => {
   const cases: [string[], RegExp][] = [
     [[], /^Usage: vhost-user COMMAND/],
@@ -168,7 +172,21 @@ test('wrong usage exits with 2 and a text that says what to do', async () => {
     [['--bogus'], /unknown option '--bogus'/],
     [['blk'], /which image\? Give the path of a raw image or a block device/],
     [['blk', ''], /which image\?/],
-    [['blk', 'a', 'b'], /too many arguments/],
+    [
+      ['blk', 'a', 'b'],
+      /too many arguments for 'blk', which takes IMAGE \('a'\), .*'b' is too much/,
+    ],
+    [['blk', 'My', 'Disk.img'], /a path with blanks is put in quotes/],
+    [['blk', 'a', '--read-only=true'], /'--read-only' takes no value, and 'true' was given/],
+    [['blk', 'a', '--engin=pread'], /unknown option '--engin'\n\(Did you mean --engine\?\)/],
+    [['blk', 'a', '--bogus=1'], /unknown option '--bogus=1'/],
+    [['blk', 'a', '--sandbox', 'none', '--seccomp', 'kill'], NO_FILTER],
+    [['fs', 'a', '--sandbox=none', '--seccomp=log'], NO_FILTER],
+    [['fs', '-o', 'source=a,sandbox=none', '--seccomp=error'], NO_FILTER],
+    [['vsock', '--uds-path', 'a', '--sandbox=none', '--seccomp=trap'], NO_FILTER],
+    [['rng', '-s', 's', '--seccomp=kill', '--sandbox=none'], NO_FILTER],
+    [['console', '--unix', 'a', '--seccomp=kill', '--sandbox=none'], NO_FILTER],
+    [['run', 'a', '--seccomp=kill', '--sandbox=none'], NO_FILTER],
     [['blk', 'a', '--read-onyl'], /unknown option '--read-onyl'\n\(Did you mean --read-only\?\)/],
     [['blk', 'a', '--blk-file', 'b'], /IMAGE is a and --blk-file is b: give one of them/],
     [['blk', 'a'], /Give --socket-path PATH or --fd N, or start this program by socket activation/],
@@ -191,6 +209,12 @@ test('wrong usage exits with 2 and a text that says what to do', async () => {
     [['blk', 'a', '--socket-path', 's', '--threads', '2'], /give --num-queues 2 at least/],
     [['fs'], /which folder\? Give the path of a folder to share/],
     [['fs', ''], /which folder\? Its path is empty/],
+    [
+      ['fs', 'a', '--readonly', 'true'],
+      /'true' comes after --readonly, which takes no value: write/,
+    ],
+    [['fs', 'a', '--posix-acl', 'yes'], /'yes' comes after --posix-acl and is none of its values/],
+    [['fs', 'a', '--readonly', '--', 'true'], /'true' is too much; a path with blanks/],
     [['fs', '--preload', 'a'], /--preload is for a file system in memory, which is not asked for/],
     [['fs', 'a', '--shared-dir', 'b'], /FOLDER is a and --shared-dir is b: give one of them/],
     [['fs', 'a', '--archive', 'b.tar'], /--archive is a file system of its own, as shared-dir is/],
@@ -208,10 +232,19 @@ test('wrong usage exits with 2 and a text that says what to do', async () => {
     [['fs', 'a', '--fd', '3', '--socket-group', 'wheel'], /cannot be used with/],
     [['fs', 'a', '--num-request-queues', '0'], /A whole number from 1 to 64 is needed/],
     [['rng'], /Give --socket-path PATH or --fd N, or start this program by socket activation/],
-    [['rng', 'word'], /too many arguments/],
+    [
+      ['rng', 'word'],
+      /too many arguments for 'rng', which takes options only: 'word' is too much\n/,
+    ],
+    [['rng', '--connect', 'true'], /'true' comes after --connect, which takes no value/],
     [['rng', '-s', 's', '-f', 'a', '--rng-source', 'b'], /--file is a and --rng-source is b/],
     [['rng', '-s', 's', '-f', ''], /which file\? Its path is empty/],
-    [['rng', '-s', 's', '-m', '0'], /A size such as 512M or 2G is needed/],
+    [
+      ['rng', '-s', 's', '-m', '0'],
+      /'0' is invalid\. Nothing would ever come: leave it out for no/,
+    ],
+    [['rng', '-s', 's', '-m', '0K'], /Nothing would ever come: .* give a size such as 512 or 4K/],
+    [['rng', '-s', 's', '-m', '1.5K'], /A number of bytes .*, or a size such as 4K, is needed/],
     [['rng', '-s', 's', '-p', '0'], /A whole number from 1 to 86400000 is needed/],
     [['rng', '-s', 's', '-c', '0'], /A whole number from 1 to 1024 is needed/],
     [['rng', '-s', 's', '-c', '3', '-m', '2'], /2 bytes cannot be shared by 3 sockets/],
@@ -307,7 +340,9 @@ test('what fails at run time exits with 1 and a text, before there is a socket',
     [['rng', '-s', socket, '-f', folder], /neither a file nor a character device nor a FIFO/],
     [['blk', image, '--fd', '9'], /--fd 9 is not open: a Unix socket is needed/],
     [['blk', image, '--fd', '0'], /--fd 0 is a char device: a Unix socket is needed/],
-    [['run', '/nonexistent.yaml'], /configuration: .*\/nonexistent\.yaml/],
+    [['run', '/nonexistent.yaml'], /configuration \/nonexistent\.yaml .*: there is no such file/],
+    [['vsock', '--config', '/no.yaml'], /configuration \/no\.yaml .*: there is no such file/],
+    [['qemu', '--config', '/no.yaml'], /configuration \/no\.yaml .*: there is no such file/],
   ];
   for (const [args, text] of cases) {
     const { code, stderr } = await runProgram(args);
@@ -317,6 +352,44 @@ test('what fails at run time exits with 1 and a text, before there is a socket',
     assert.doesNotMatch(stderr, /\n\s+at |This is a bug/);
   }
   assert.ok(!readdirSync(folder).includes('x.sock'));
+});
+
+test('a value behind an option that takes none is named as what led to the error', async () => {
+  const socket = join(folder, 'v.sock');
+  const cases: [string[], RegExp | null][] = [
+    [['fs', '--readonly', 'true'], /\('true' comes after --readonly, .* taken for FOLDER: write/],
+    [['fs', '--posix-acl', 'true'], /values \(never, auto, always\), and was taken for FOLDER\)/],
+    [['fs', '--xattr', 'on'], /\('on' comes after --xattr, which takes no value/],
+    [['blk', '--read-only', 'on'], /\('on' comes after --read-only, .* was taken for IMAGE/],
+    [['run', '--check', 'yes'], /\('yes' comes after --check, .* was taken for CONFIG/],
+    // A path that is wrong is just that.
+    [['fs', '--readonly', '/nonexistent'], null],
+    [['fs', 'nonexistent', '--readonly'], null],
+    [['fs', '--tag', 'true', 'nonexistent'], null],
+  ];
+  for (const [words, text] of cases) {
+    const rest = words[0] === 'run' ? [] : ['--socket-path', socket];
+    const { code, stderr } = await runProgram([...words, ...rest], { cwd: folder });
+    assert.equal(code, 1);
+    assert.match(stderr, /there is no such/);
+    if (text === null) assert.doesNotMatch(stderr, /comes after/);
+    else assert.match(stderr, text);
+  }
+});
+
+test('a configuration that this user may not read is told in words', async (t) => {
+  if (process.platform !== 'linux') {
+    t.skip('setpriv is of Linux');
+    return;
+  }
+  const path = join(folder, 'secret.yaml');
+  writeFileSync(path, 'devices: []\n', { mode: 0 });
+  // Root without the right to pass over permissions.
+  const within = ['setpriv', '--bounding-set=-dac_override,-dac_read_search'];
+  const options = process.getuid?.() === 0 ? { within } : {};
+  const { code, stderr } = await runProgram(['run', path], options);
+  assert.equal(code, 1);
+  assert.match(stderr, /secret\.yaml cannot be read: this user may not read it: change its/);
 });
 
 test('a stack is shown with --log-level debug, and only then', async () => {

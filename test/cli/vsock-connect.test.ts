@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -124,6 +124,11 @@ test('a refusal is an error in words, and no output', async (t) => {
   const nobody = await runProgram(['vsock-connect', join(folder, 'none'), '22']);
   assert.equal(nobody.code, 1);
   assert.match(nobody.stderr, /ENODEV .* is 'vhost-user vsock' running with this --uds-path\?\n$/);
+  const file = join(folder, 'file');
+  writeFileSync(file, '');
+  const noSocket = await runProgram(['vsock-connect', file, '22', '--wait', '50']);
+  assert.equal(noSocket.code, 1);
+  assert.match(noSocket.stderr, /ENOTSOCK .*: a file is there, and no socket: give the path that/);
 });
 
 test('a guest that does not answer is waited for as long as --timeout says', async (t) => {

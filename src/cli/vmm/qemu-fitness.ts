@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isAtLeast, vhostUserDevices } from '../../qemu/index.ts';
+import { pipesFitness, vhostUserDevices } from '../../qemu/index.ts';
 import type { QemuProbe } from '../../qemu/index.ts';
 import { VhostUserError } from '../../util/index.ts';
 import { DEVICE_KINDS } from './attachment.ts';
@@ -38,11 +38,21 @@ export function qemuRemarks(qemu: QemuProbe, os: string): string[] {
   const { version } = qemu;
   const hasEventfd = os === 'linux' || os === 'freebsd';
   if (hasEventfd || version === null) return [];
-  if (!isAtLeast(version, 11, 0) || isAtLeast(version, 11, 2)) return [];
-  return [
-    `QEMU ${version.text} starts no vhost-user device where there is no eventfd, unless its kick ` +
-      'is mended: use 9.1 to 10.2 if the guest does not see its devices',
-  ];
+  const todo = 'use 9.1 to 10.2 if the guest does not see its devices';
+  switch (pipesFitness(version)) {
+    case 'works':
+      return [];
+    case 'fails':
+      return [
+        `QEMU ${version.text} starts no vhost-user device where there is no eventfd, unless its ` +
+          `kick is mended: ${todo}`,
+      ];
+    case 'unknown':
+      return [
+        `whether QEMU ${version.text} starts vhost-user devices where there is no eventfd is not ` +
+          `known to us, since 11.1 does not: ${todo}`,
+      ];
+  }
 }
 
 /** The device of QEMU for one of ours. @throws VhostUserError `ERR_VHU_QEMU` when it has none */

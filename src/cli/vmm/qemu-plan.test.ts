@@ -147,13 +147,13 @@ test('a QEMU that cannot do it is told from one that can, with what to do', () =
 });
 
 test('the releases that need eventfd are remarked upon where there is none', () => {
-  assert.equal(qemuRemarks(qemu(11, 1), 'darwin').length, 1);
-  assert.equal(qemuRemarks(qemu(11, 0), 'openbsd').length, 1);
+  assert.match(qemuRemarks(qemu(11, 1), 'darwin')[0] ?? '', /starts no vhost-user device/);
+  assert.match(qemuRemarks(qemu(11, 0), 'openbsd')[0] ?? '', /^whether .* is not known to us/);
+  assert.match(qemuRemarks(qemu(11, 2), 'darwin')[0] ?? '', /^whether .* is not known to us/);
   for (const [probe, os] of [
     [qemu(11, 1), 'linux'],
     [qemu(11, 0), 'freebsd'],
     [qemu(10, 2), 'darwin'],
-    [qemu(11, 2), 'darwin'],
   ] as const) {
     assert.deepEqual(qemuRemarks(probe, os), []);
   }

@@ -18,7 +18,7 @@ export type { FuseAbilities, FuseCall, FuseOperations, FuseSession } from './ope
 export type { FsOptions } from './options.ts';
 export { createOperations } from './passthrough/create-operations.ts';
 export { HostFolder } from './passthrough/folder.ts';
-export { hostFolderSettings } from './passthrough/options.ts';
+export { FOLDER_FDS_MIN, hostFolderSettings } from './passthrough/options.ts';
 export type {
   CachePolicy,
   HostFolderOptions,

@@ -35,6 +35,7 @@ import { FdCache } from './fd-cache.ts';
 import { HandleTable } from './handles.ts';
 import { Identity } from './identity.ts';
 import { NO_SLOT, NodeTable, ROOT_SLOT } from './node-table.ts';
+import { FOLDER_FDS_MIN } from './options.ts';
 import type { HostFolderSettings } from './options.ts';
 import { Owners } from './owners.ts';
 
@@ -47,7 +48,7 @@ const DEPTH_MAX = 4096;
 const FDS_RESERVED_MIN = 64;
 const FDS_RESERVED_MAX = 512;
 /** However few there are, a guest gets so many. */
-const GUEST_FDS_MIN = 32;
+const GUEST_FDS_MIN = FOLDER_FDS_MIN - FDS_RESERVED_MIN;
 const NODE_FDS_MAX = 8192;
 const KIND_FOLDER = S_IF.DIR >> 12;
 const KIND_FILE = S_IF.REG >> 12;

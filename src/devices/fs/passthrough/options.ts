@@ -58,7 +58,10 @@ export interface HostFolderOptions {
   readonly gidMap?: readonly string[];
   readonly translateUid?: readonly string[];
   readonly translateGid?: readonly string[];
-  /** The most descriptors that this process may open (RLIMIT_NOFILE); 0: as many as it may. */
+  /**
+   * The most descriptors that this process may open, as far as RLIMIT_NOFILE goes and not below
+   * {@link FOLDER_FDS_MIN}; 0: as many as it may.
+   */
   readonly fdLimit?: number;
 }
 
@@ -70,6 +73,9 @@ export type OwnerPolicy = 'host' | 'squash' | 'xattr';
 
 /** All options, with their defaults filled in. Plain data, to be handed to a thread. */
 export type HostFolderSettings = Required<HostFolderOptions>;
+
+/** However low its limit is, a folder takes so many descriptors if need be. */
+export const FOLDER_FDS_MIN = 96;
 
 const CACHE_POLICIES: readonly string[] = ['never', 'metadata', 'auto', 'always'];
 const OWNER_POLICIES: readonly string[] = ['host', 'squash', 'xattr'];
