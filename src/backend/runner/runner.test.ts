@@ -261,10 +261,12 @@ it('a ring without a kick fd that the guest has broken is not polled any more', 
   await withEcho(worker(ECHO), async ({ guest, frontend, backend, faults }) => {
     await frontend.command('SET_VRING_KICK', { value: 0x100n });
     const waits = (): number[] => [COUNTER.sleeps, COUNTER.polls].map((i) => backend.counter(i));
+    const [sleeps] = waits() as [number, number]; // one poll without an end follows
     const hostile = guest.queue(0).hostileDriver();
     hostile.offer(0xffff);
-    await until(() => faults.length > 0);
-    // Soon it is not heard of any more: one that polls is, in each of these times.
+    await until(() => faults.length > 0 && (waits()[0] as number) > sleeps);
+    assert.notEqual(waits()[0], sleeps, 'it goes on polling');
+    // And soon it is not heard of any more: one that wakes up is, in each of these times.
     const seen = [waits()];
     do {
       await new Promise((resolve) => setTimeout(resolve, 300));
