@@ -28,7 +28,7 @@ test(
       const options = { entry: PROGRAM_FILE, extraArgs: [], nodeArgs: [], posix: false };
       const plan = ourFsPlan('auto', { folder, shared, peerRoot: '' }, options);
       const how = { servers: ['ours'], files: FILES, nofile: [NOFILE] } as const;
-      const limits = { memoryBytes: 512 * 2 ** 20, settleMs: 100 };
+      const limits = { memoryBytes: 512 * 2 ** 20, settleMs: 500 };
       const seen = await lookAtMemory(plan, { ...how, ...limits }, NOFILE);
       assert.equal(seen.failure, null);
       assert.equal(seen.filesKnown, FILES);
@@ -41,11 +41,10 @@ test(
         );
       }
       // The folders of the tree are open, and files that are only looked up are not.
-      assert.ok(known.descriptors >= idle.descriptors + 3, String(known.descriptors));
       assert.ok(seen.descriptorsMax >= known.descriptors && seen.descriptorsMax < NOFILE);
-      for (const { descriptors } of [forgotten, gone]) {
-        assert.ok(descriptors <= known.descriptors - 3, `${String(descriptors)} are kept`);
-      }
+      assert.ok(known.descriptors - forgotten.descriptors >= 3, String(known.descriptors));
+      // Two are opened by the first session, and stay; of a guest that is killed nothing does.
+      assert.ok(gone.descriptors - idle.descriptors <= 2, `${String(gone.descriptors)} are kept`);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

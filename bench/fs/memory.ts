@@ -54,6 +54,7 @@ const FILES_MAX = 10_000_000;
 const NOFILES = [256, 1024];
 const MEMORY_MB = 512;
 const SETTLE_SECONDS = 5;
+const SETTLE_LOOKS_MAX = 10;
 const DEPTH = 16;
 const STALL_MS = 120_000; // a machine that does other work, too, may stop all of this for long
 const BLOCK_BYTES = 32 * 1024; // of a listing; the front-end's memory is small by that
@@ -210,8 +211,7 @@ async function walk(
   const first = await withBench(server, async (bench) => {
     const tree = walkTree(bench, server, how.files);
     if (tree.failure === null) bench.forget();
-    await sleep(how.settleMs);
-    forgotten = treeFootprint(server.pid);
+    forgotten = await settled(server, how.settleMs);
     return tree;
   });
   await sleep(how.settleMs); // virtiofsd ends by now
@@ -219,21 +219,37 @@ async function walk(
   let { descriptorsMax } = first;
   let gone: Footprint | null = null;
   if (failure === null && server.running) {
-    const again = await withBench(server, (bench) => walkTree(bench, server, how.files));
+    const again = await withBench(
+      server,
+      (bench) => walkTree(bench, server, how.files),
+      (bench) => bench.disconnect(),
+    );
     if (again.failure !== null) throw processError(`the second time: ${again.failure}`);
     descriptorsMax = Math.max(descriptorsMax, again.descriptorsMax);
-    await sleep(how.settleMs);
-    gone = treeFootprint(server.pid);
+    gone = await settled(server, how.settleMs);
   }
   const groupPeakBytes = group?.peakBytes ?? null;
   const rest = { descriptorsMax, groupPeakBytes, filesKnown, seconds, failure };
   return { idle, known, forgotten, gone, ...rest };
 }
 
-/** A front-end that goes without FORGET, unless `work` has sent it. */
+/** A look after some time, or later: when a server has come to an end with closing files. */
+async function settled(server: Server, settleMs: number): Promise<Footprint> {
+  let seen = treeFootprint(server.pid);
+  for (let look = 0; look < SETTLE_LOOKS_MAX; look++) {
+    const { descriptors } = seen;
+    await sleep(settleMs);
+    seen = treeFootprint(server.pid);
+    if (seen.descriptors === descriptors) break;
+  }
+  return seen;
+}
+
+/** Opens a front-end for `work`, which then says good-bye, or ends as `leave` says. */
 async function withBench(
   server: Server,
   work: (bench: FsBench) => Promise<Walked> | Walked,
+  leave: (bench: FsBench) => Promise<void> = (bench) => bench.close(),
 ): Promise<Walked> {
   const bench = await FsBench.open({
     ...{ socketPath: server.plan.socketPath, depthMax: DEPTH, blockBytesMax: BLOCK_BYTES },
@@ -245,7 +261,7 @@ async function withBench(
     isWhole = walked.failure === null;
     return walked;
   } finally {
-    const closed = bench.close();
+    const closed = leave(bench);
     await (isWhole ? closed : closed.catch(() => undefined)); // the server may be no more
   }
 }

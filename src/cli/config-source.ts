@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { VhostUserError, errorCode, errorMessage } from '../util/index.ts';
+import { UsageError } from './errors.ts';
 
 /** What the system says, in words, and what to do; `errorMessage` of the rest is Node's. */
 const REASONS: Readonly<Record<string, string>> = {
@@ -20,7 +21,8 @@ const REASONS: Readonly<Record<string, string>> = {
 
 /**
  * Reads a file.
- * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read, or holds no text
+ * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read; UsageError when it holds no
+ *   text
  */
 export function readConfigText(path: string): string {
   let bytes: Buffer;
@@ -28,21 +30,20 @@ export function readConfigText(path: string): string {
     bytes = readFileSync(path);
   } catch (error) {
     const reason = REASONS[errorCode(error) ?? ''] ?? errorMessage(error);
-    throw configFault(path, reason, error);
+    const message = `${named(path)} cannot be read: ${reason}`;
+    throw new VhostUserError('ERR_VHU_CONFIG_FILE', message, { cause: error });
   }
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw configFault(path, 'it is no text (UTF-8): is it the right file?', error);
+  } catch {
+    throw new UsageError(`${named(path)} is no text (UTF-8): is it the right file?`);
   }
-  if (text.includes('\0')) throw configFault(path, 'it is no text: is it the right file?');
-  if (text.trim() === '') throw configFault(path, 'it is empty: is it the right file?');
+  if (text.includes('\0')) throw new UsageError(`${named(path)} is no text: is it the right file?`);
+  if (text.trim() === '') throw new UsageError(`${named(path)} is empty: is it the right file?`);
   return text;
 }
 
-function configFault(path: string, reason: string, cause?: unknown): VhostUserError {
-  const where = isAbsolute(path) ? path : `'${path}' (${resolve(path)})`;
-  const text = `the configuration ${where} cannot be read: ${reason}`;
-  return new VhostUserError('ERR_VHU_CONFIG_FILE', text, { cause });
+function named(path: string): string {
+  return `the configuration ${isAbsolute(path) ? path : `'${path}' (${resolve(path)})`}`;
 }

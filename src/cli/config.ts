@@ -104,8 +104,8 @@ export interface ConfigPurpose {
 
 /**
  * Reads and checks a file.
- * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read, or holds no text;
- *   UsageError naming every fault
+ * @throws VhostUserError `ERR_VHU_CONFIG_FILE` when it cannot be read; UsageError naming every
+ *   fault
  */
 export function loadConfig(path: string, purpose: ConfigPurpose = {}): Config {
   return parseConfig(readConfigText(path), path, purpose);

@@ -163,10 +163,11 @@ export function openFilesRemark(
     return `${start}: ${least} files are opened if need be, since a folder cannot do with fewer`;
   }
   if (asked <= soft) return null;
-  const why = soft < hard ? 'which is all that this host allows' : 'its hard limit';
+  const limit = `${start}: this process may open no more than ${soft} files, `;
+  if (soft < hard) return `${limit}which is all that this host allows, and goes by that`;
   return (
-    `${start}: this process may open no more than ${soft} files, ${why}, and goes by that; for ` +
-    `more, start it with a higher one ('ulimit -n' as root, LimitNOFILE= of a service)`
+    `${limit}its hard limit, and goes by that; for more, start it with a higher one ` +
+    `('ulimit -n' as root, LimitNOFILE= of a service)`
   );
 }
 

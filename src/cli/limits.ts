@@ -100,7 +100,7 @@ export function parseByteLimit(value: string | number): number | null {
 /** What is wrong with a limit of bytes in each period; null when nothing is. */
 export function byteLimitFault(value: string | number): string | null {
   if (parseByteLimit(value) !== null) return null;
-  if (/^-|^0+(?![0-9.])/.test(String(value))) {
+  if (/^-|^0+[A-Za-z]?$/.test(String(value))) {
     return 'nothing would ever come: leave it out for no limit, or give a size such as 512 or 4K';
   }
   return 'a number of bytes below 2^64, or a size such as 4K, is needed';

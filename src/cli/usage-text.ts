@@ -4,9 +4,11 @@
  *
  * @module
  */
-import { existsSync } from 'node:fs';
 import type { Command, Option } from 'commander';
 import { nearWord } from './near-word.ts';
+
+/** What other programs' flags have as values. */
+const SWITCHES = /^(true|false|yes|no|on|off|0|1)$/i;
 
 /** What the text of an error is about. */
 interface Line {
@@ -57,8 +59,8 @@ function tooMany(command: Command, line: Line): string {
 
 /**
  * Says of a word that it comes after an option which does not take it: somebody who writes
- * `--readonly true` means no folder of that name. Null when there is none. A word that is the name
- * of a file here, or a path, is what it was taken for.
+ * `--readonly true` means no folder of that name. Null when there is none. A word that is no
+ * such value is what it was taken for, and the option is innocent.
  */
 function strayWord(line: Line, isTaken: boolean = true): string | null {
   const command = commandOf(line);
@@ -71,8 +73,9 @@ function strayWord(line: Line, isTaken: boolean = true): string | null {
     const option = optionWith(command, word);
     if (option === undefined) continue;
     if (option.required) i++;
-    else if (next === '' || /^-|\//.test(next) || takes(option, next) || existsSync(next)) continue;
-    else return strayText(isTaken ? command : null, option, word, next);
+    else if (isValue(option, next) && !takes(option, next)) {
+      return strayText(isTaken ? command : null, option, word, next);
+    }
   }
   return null;
 }
@@ -81,7 +84,8 @@ function strayWord(line: Line, isTaken: boolean = true): string | null {
 export function strayWordIn(message: string, line: Line): string | null {
   const found = strayWord(line);
   const word = /^'(.*?)' comes/.exec(found ?? '')?.[1];
-  return word !== undefined && message.includes(word) ? found : null;
+  if (word === undefined) return null;
+  return message.split(/[^\w-]+/).includes(word) ? found : null;
 }
 
 /** `command`: the one that has taken it for its argument; null when it is one too many. */
@@ -93,6 +97,11 @@ function strayText(command: Command | null, option: Option, name: string, word: 
   }
   const values = option.argChoices?.join(', ') ?? '';
   return `'${word}' comes after ${name} and is none of its values (${values})${taken}`;
+}
+
+/** Whether a word looks like the value of a flag, or is nearly one of the option's own. */
+function isValue({ argChoices }: Option, word: string): boolean {
+  return SWITCHES.test(word) || nearWord(word, argChoices ?? []) !== null;
 }
 
 /** Whether an option whose value may be left out takes this one. */

@@ -80,6 +80,8 @@ test('without eventfd QEMU 11.1 is not to be used, 10.2 is, and of untried ones 
   assert.match(monitor.detail, /^no QEMU here is known to work/);
   const [broken] = vmmFindings([qemu('11.1.0')], MAC, true, []);
   assert.deepEqual([broken?.status, broken?.needed], ['missing', true]);
+  const [mute] = vmmFindings([qemu('10.0.0', { fault: 'it did not end' })], LINUX, false, []);
+  assert.deepEqual([mute?.status, mute?.needed], ['missing', true]);
 });
 
 test('before 9.1 there is no memory to share off Linux, where memfd and files do', () => {

@@ -79,7 +79,7 @@ function attachFinding(
     const detail = 'no QEMU was found';
     return { ...common, status: 'missing', detail, remedy: installQemu(host) };
   }
-  const mayWork = judged.some(({ status }) => status === 'unknown');
+  const mayWork = judged.some(({ status, probe }) => status === 'unknown' && probe.fault === null);
   const how = mayWork ? 'is known to work' : 'works';
   const detail = `no QEMU here ${how} with vhost-user: see below`;
   // What is wrong with a QEMU that is there has its own remedy.

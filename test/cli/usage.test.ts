@@ -366,6 +366,11 @@ test('a value behind an option that takes none is named as what led to the error
     [['fs', '--readonly', '/nonexistent'], null],
     [['fs', 'nonexistent', '--readonly'], null],
     [['fs', '--tag', 'true', 'nonexistent'], null],
+    [['fs', '--readonly', 'nonexistent'], null],
+    [['blk', '--read-only', 'nonexistent.img'], null],
+    [['run', '--check', 'nonexistent.yaml'], null],
+    [['run', '--check', 'configuration/on.yaml'], null],
+    [['fs', '--readonly', 'on.d/nonexistent'], null],
   ];
   for (const [words, text] of cases) {
     const rest = words[0] === 'run' ? [] : ['--socket-path', socket];

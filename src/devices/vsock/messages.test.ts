@@ -92,7 +92,6 @@ class MessageProgram {
     }
   }
 
-  /** Its fd, the caller's from now on. */
   /** Waits until a message is there to be read. */
   async untilUnread(): Promise<void> {
     const endMs = performance.now() + MOCK_TIMEOUT_MS;
@@ -102,6 +101,7 @@ class MessageProgram {
     }
   }
 
+  /** Its fd, the caller's from now on. */
   detach(): number {
     const { fd } = this;
     this.fd = -1;

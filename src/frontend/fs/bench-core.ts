@@ -199,10 +199,15 @@ export class FsBench {
         this.#calls.destroy();
       }
     } finally {
-      await this.#session.close();
-      for (const poller of this.#pollers) poller.close();
-      this.#hiprio.close();
+      await this.disconnect();
     }
+  }
+
+  /** Disconnects without a word, as a guest that is killed: the device is told of nothing. */
+  async disconnect(): Promise<void> {
+    await this.#session.close();
+    for (const poller of this.#pollers) poller.close();
+    this.#hiprio.close();
   }
 
   #plan(options: FsBenchOptions): RunPlan {

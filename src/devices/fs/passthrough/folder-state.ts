@@ -3,7 +3,7 @@
  * ever leaving the folder.
  *
  * A path is never given to the kernel, only one name at a time below the descriptor of a folder,
- * and a symbolic link is never followed: what is opened is compared with the node's device and
+ * and a symbolic link is never followed: what is opened is compared with the node's mount and
  * inode number. So whoever swaps folders and links meanwhile gets ESTALE.
  *
  * Results are negative Linux errnos, whatever the host's numbers are.

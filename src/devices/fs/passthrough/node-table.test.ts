@@ -58,7 +58,7 @@ test('the root is node 1, and is never forgotten', () => {
   assert.deepEqual(removed, []);
 });
 
-test('a node is found by device and inode, also by numbers beyond 32 bits', () => {
+test('a node is found by mount and inode, also by numbers beyond 32 bits', () => {
   const { table } = newTable();
   const large = 2 ** 40 + 5;
   const slot = addAt(table, large, FILE, ROOT_SLOT, 'a');
