@@ -18,8 +18,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { closeFd, listenUnix } from '../sys/index.ts';
 import { VSOCK_PORT_MAX, VsockError, VsockHost } from './index.ts';
 
-/** What needs no waiting takes less, also on a machine that has much else to do. */
-const AT_ONCE_MS_MAX = 20_000;
+/** What needs no waiting takes less. */
+const AT_ONCE_MS_MAX = 2000;
+/** For what another thread has to see, on a machine that has much else to do. */
+const LATE_MS = 20_000;
 
 let folder = '';
 let path = '';
@@ -186,9 +188,9 @@ test('a guest that does not answer is ETIMEDOUT after the time that was given', 
   const begin = performance.now();
   await failsWith(new VsockHost(path).connect(5, { timeoutMs: 100 }), 'ETIMEDOUT', /100 ms/);
   const took = performance.now() - begin;
-  assert.ok(took >= 95 && took < AT_ONCE_MS_MAX, `${took} ms`);
+  assert.ok(took >= 95 && took < 5000, `${took} ms`);
   // The socket was given up: the device sees that.
-  const late = delay(AT_ONCE_MS_MAX, 'late', { ref: false });
+  const late = delay(LATE_MS, 'late', { ref: false });
   assert.notEqual(await Promise.race([isGone, late]), 'late');
 });
 
