@@ -65,7 +65,8 @@ export class Dialling {
   readonly #log: LimitedLog;
   readonly #targets: Targets;
   readonly #attempts = new Map<number, Attempt>();
-  readonly #again: number[] = []; // slots whose connection is tried again in a moment
+  /** Slots that wait for room in the queue of the socket at a path, in the order of the guest. */
+  readonly #waiting = new Map<string, number[]>();
   readonly #answer = new NativeBlock(8); // of a sibling
   #againPlanned = false;
 
@@ -170,9 +171,12 @@ export class Dialling {
 
   /** A connection has come to its end. */
   released(slot: number): void {
+    const where = this.#where(slot);
     this.#attempts.delete(slot);
-    const again = this.#again.indexOf(slot); // the slot may be another connection's by then
-    if (again >= 0) this.#again.splice(again, 1);
+    if (where?.family !== 'unix') return;
+    const waiting = this.#waiting.get(where.path);
+    const at = waiting?.indexOf(slot) ?? -1; // the slot may be another connection's by then
+    if (at >= 0) waiting?.splice(at, 1);
   }
 
   /** Frees what it holds. */
@@ -220,10 +224,21 @@ export class Dialling {
       table.mark(slot, FLAG.hostVsock);
       if (type === 'seqpacket') setVsockBuffer(fd, vsockRoom(this.#flows.bufAlloc));
     }
-    this.#tryConnect(slot, where);
+    if (where.family !== 'unix') {
+      this.#tryConnect(slot, where);
+      return;
+    }
+    // Who comes later does not overtake: the program may have made room just now.
+    const waiting = this.#waiting.get(where.path);
+    if (waiting !== undefined) waiting.push(slot);
+    else if (this.#tryConnect(slot, where) === EAGAIN) {
+      this.#waiting.set(where.path, [slot]);
+      this.#planAgain();
+    }
   }
 
-  #tryConnect(slot: number, where: SocketAddress): void {
+  /** Returns `EAGAIN` when the program accepts too slowly for its queue, 0 for all that is done. */
+  #tryConnect(slot: number, where: SocketAddress): number {
     const { table } = this.#flows;
     let result: number;
     try {
@@ -231,23 +246,13 @@ export class Dialling {
     } catch (error) {
       this.#log.once('error', 'path', errorMessage(error)); // a path that is too long
       this.#flows.ends.reset(slot);
-      return;
+      return 0;
     }
-    if (result === 0) {
-      this.#connected(slot);
-      return;
-    }
-    if (result === EINPROGRESS) {
-      this.#flows.sockets.watch(slot, WRITABLE);
-      return;
-    }
-    if (result !== EAGAIN || where.family !== 'unix') {
-      this.#failed(slot, result);
-      return;
-    }
-    // The program accepts too slowly for its queue of connections.
-    this.#again.push(slot);
-    this.#planAgain();
+    if (result === EAGAIN && where.family === 'unix') return EAGAIN;
+    if (result === 0) this.#connected(slot);
+    else if (result === EINPROGRESS) this.#flows.sockets.watch(slot, WRITABLE);
+    else this.#failed(slot, result);
+    return 0;
   }
 
   #planAgain(): void {
@@ -255,19 +260,33 @@ export class Dialling {
     this.#againPlanned = true;
     this.#context.reactor.after(CONNECT_AGAIN_MS, () => {
       this.#againPlanned = false;
-      const { table } = this.#flows;
-      for (const slot of this.#again.splice(0)) {
-        const attempt = this.#attempts.get(slot);
-        const where = attempt?.addresses[attempt.next];
-        if (where === undefined || table.state[slot] !== STATE.connecting) continue;
-        this.#tryConnect(slot, where);
+      for (const [path, waiting] of this.#waiting) {
+        this.#tryInTurn(path, waiting);
+        if (waiting.length === 0) this.#waiting.delete(path);
       }
+      if (this.#waiting.size > 0) this.#planAgain();
     });
+  }
+
+  /** Connects those that wait for the socket at a path, up to the first that finds no room. */
+  #tryInTurn(path: string, waiting: number[]): void {
+    const where: SocketAddress = { family: 'unix', path };
+    for (let slot = waiting.shift(); slot !== undefined; slot = waiting.shift()) {
+      if (this.#flows.table.state[slot] !== STATE.connecting) continue;
+      if (this.#tryConnect(slot, where) !== EAGAIN) continue;
+      waiting.unshift(slot);
+      return;
+    }
+  }
+
+  #where(slot: number): SocketAddress | undefined {
+    const attempt = this.#attempts.get(slot);
+    return attempt?.addresses[attempt.next];
   }
 
   #failed(slot: number, errno: number): void {
     const attempt = this.#attempts.get(slot);
-    const where = attempt?.addresses[attempt.next];
+    const where = this.#where(slot);
     const name = where === undefined ? '' : socketName(where);
     const isVsock = where?.family === 'vsock';
     // Nobody listens there, which is no news; of AF_VSOCK that is ECONNRESET.

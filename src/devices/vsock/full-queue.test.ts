@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { unlinkSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { acceptSocket, closeFd, listenUnix } from '../../sys/index.ts';
 import { withVsock } from '../../testing/index.ts';
 import { VIRTIO_VSOCK_OP as OP } from './layout.ts';
@@ -16,6 +16,10 @@ const PORT = 601;
 const GUEST_PORTS = [700, 701, 702, 703];
 /** Many times as long as an attempt rests, so that there are several. */
 const BUSY_MS = 30;
+/** So many connections in all, and so many at once, that some are between two others. */
+const MANY = 200;
+const WAITING = 8;
+const FIRST_PORT = 1000;
 // Elsewhere a full queue refuses, as connect(2) of those systems has it.
 const skip = process.platform === 'linux' ? false : 'only Linux tells a full queue by EAGAIN';
 
@@ -38,6 +42,37 @@ describe('a program of the host that accepts slowly', { skip }, () => {
           assert.ok((accepted.at(-1) as number) >= 0, 'it was there before the guest heard of it');
         }
         assert.ok(acceptSocket(listener) < 0, 'nobody came twice');
+      } finally {
+        for (const fd of [...accepted, listener]) if (fd >= 0) closeFd(fd);
+        unlinkSync(path);
+      }
+    });
+  });
+
+  it('gets them in turn when it accepts at any moment, and more come meanwhile', async () => {
+    await withVsock(async (talk) => {
+      const path = `${talk.uds}_${String(PORT)}`;
+      const listener = listenUnix(path, { backlog: 0 });
+      const accepted: number[] = [];
+      const came: number[] = [];
+      let sent = 0;
+      try {
+        while (came.length < MANY) {
+          if (sent < MANY && sent - accepted.length < WAITING) {
+            talk.guest.send({ op: OP.REQUEST, srcPort: FIRST_PORT + sent++, dstPort: PORT });
+          }
+          const fd = acceptSocket(listener);
+          if (fd >= 0) accepted.push(fd);
+          for (const answer of talk.guest.pending()) {
+            assert.equal(answer.op, OP.RESPONSE);
+            came.push(answer.dstPort);
+          }
+          await setImmediate();
+        }
+        assert.deepEqual(
+          came,
+          Array.from({ length: MANY }, (_, i) => FIRST_PORT + i),
+        );
       } finally {
         for (const fd of [...accepted, listener]) if (fd >= 0) closeFd(fd);
         unlinkSync(path);
