@@ -38,7 +38,7 @@ table. docs/performance.md says how to read it.
   --seconds S          length of a run (1)
   --idle-seconds S     how long an idle server is watched (5)
   --starts N           starts of each server that are timed (5)
-  --patience N         runs that others disturbed are repeated, up to N for each line and side (3)
+  --patience N         turns that others disturbed are repeated, up to N for each line (3)
   --filter K=V,...     only some lines: mode=native|posix, client=qemu-img|polling, op=read|write,
                        size=4k|64k, depth=1|4|16|64; several values: depth=1|4; may be repeated
   --server-args=TEXT   more arguments for our server, such as --server-args="--poll-us 64"

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorMessage } from '../src/util/index.ts';
 import { FioClient, PollingClient, QemuImgClient } from './load.ts';
 import type { LoadClient, LoadResult } from './load.ts';
-import { OTHERS_CPUS_MAX, OthersMeter } from './others.ts';
+import { OthersMeter, mostDisturbed, replaceTurn } from './others.ts';
 import { NO_BARS, barsOf } from './plan.ts';
 import type { Bars, Cell, Client, Mode } from './plan.ts';
 import { cpuBetweenNs, ownResidentBytes, sampleCpu } from './proc.ts';
@@ -238,13 +238,15 @@ class Duel {
       }
     }
     for (let round = 1; round <= effort.patience; round++) {
-      for (const { name, pid, client, runs } of sides) {
-        const worst = mostDisturbed(runs);
-        if (worst < 0) continue;
+      const runs = sides.map((side) => side.runs);
+      const worst = mostDisturbed(runs);
+      if (worst < 0) break;
+      const again: Run[] = [];
+      for (const { name, pid, client } of sides) {
         this.#progress.again(`${name} again ${round} of ${effort.patience}`);
-        const result = await measure(client, pid, cell, effort.seconds);
-        if (result.othersCpus < (runs[worst] as Run).othersCpus) runs[worst] = result;
+        again.push(await measure(client, pid, cell, effort.seconds));
       }
+      replaceTurn(runs, worst, again);
     }
     const [ours = [], theirs = [], fio = []] = sides.map((side) => side.runs);
     // The bars are for us, not for the peer in our place.
@@ -283,13 +285,6 @@ class Duel {
       await Promise.all(clients.map((each) => each.close()));
     }
   }
-}
-
-/** The place of the run that others disturbed most; -1 when none was disturbed. */
-function mostDisturbed(runs: readonly Run[]): number {
-  const shares = runs.map((run) => run.othersCpus);
-  const most = Math.max(...shares);
-  return most > OTHERS_CPUS_MAX ? shares.indexOf(most) : -1;
 }
 
 /** One run of a client, with the CPU time of the server `pid` around it. */

@@ -114,7 +114,7 @@ ${about}
   --seconds S          length of a run (0.5)
   --idle-seconds S     how long an idle server is watched (5)
   --starts N           starts of each server that are timed (5)
-  --patience N         runs that others disturbed are repeated, up to N for each line and side (3)
+  --patience N         turns that others disturbed are repeated, up to N for each line (3)
   --filter K=V,...     only some lines: ${filterHelp}
   --server-args=TEXT   more arguments for our server, such as --server-args="--log-level debug"
   --posix              our server as on a host with POSIX alone (VHOST_USER_HOST=posix)

@@ -8,7 +8,7 @@ import { SIDES } from './duel.ts';
 import type { DuelEffort, DuelRun, DuelServerFacts, Side } from './duel.ts';
 import type { MachineFacts } from './machine.ts';
 import { OTHERS_CPUS_MAX } from './others.ts';
-import { median, ratio, spread } from './stats.ts';
+import { RATIO_TEXT, median, pairedRatio, spread } from './stats.ts';
 import { bytesText, fixed, formatTable } from './table.ts';
 import type { Column } from './table.ts';
 
@@ -81,7 +81,10 @@ export interface DuelSideSummary {
   readonly cpuUs: number;
 }
 
-/** A line's medians, and ours over theirs; NaN where there is no other side. */
+/**
+ * A line's medians, and ours over theirs by the pairs of runs (see `pairedRatio`); NaN where there
+ * is no other side.
+ */
 export interface DuelRowSummary<Row> {
   readonly row: Row;
   readonly ours: DuelSideSummary;
@@ -99,16 +102,18 @@ export function summariseDuelRow<Row>(
   { row, ours, theirs, note }: DuelRowResult<Row>,
 ): DuelRowSummary<Row> | null {
   if (ours.length === 0) return null;
+  const isTime = view.isTime(row);
+  const figuresOf = (runs: readonly DuelRun[]): number[] =>
+    runs.map(({ perSecond, p50Us }) => (isTime ? (p50Us ?? NaN) : perSecond));
+  const cpuOf = (runs: readonly DuelRun[]): number[] => runs.map(({ cpuUs }) => cpuUs);
   const sideOf = (runs: readonly DuelRun[]): DuelSideSummary => {
-    const isTime = view.isTime(row);
-    const figures = runs.map(({ perSecond, p50Us }) => (isTime ? (p50Us ?? NaN) : perSecond));
-    const cpuUs = median(runs.map((run) => run.cpuUs));
-    return { figure: median(figures), spread: spread(figures), cpuUs };
+    const figures = figuresOf(runs);
+    return { figure: median(figures), spread: spread(figures), cpuUs: median(cpuOf(runs)) };
   };
   const we = sideOf(ours);
   const they = theirs.length > 0 ? sideOf(theirs) : null;
-  const times = ratio(we.figure, they?.figure ?? 0);
-  const cpu = ratio(we.cpuUs, they?.cpuUs ?? 0);
+  const times = pairedRatio(figuresOf(ours), figuresOf(theirs));
+  const cpu = pairedRatio(cpuOf(ours), cpuOf(theirs));
   const met = view.barOf === undefined || meets(times, view.barOf(row));
   return { row, ours: we, theirs: they, ratio: times, cpu, met, note: note ?? null };
 }
@@ -140,11 +145,13 @@ const SERVER_COLUMNS: readonly Column[] = [
 export function headLines(report: Pick<DuelReport<unknown>, 'machine' | 'setting'>): string[] {
   const { machine, setting } = report;
   const { runs, seconds } = setting.effort;
-  const alternating = machine.peer === undefined ? '' : 'alternating ';
+  const hasPeer = machine.peer !== undefined;
+  const alternating = hasPeer ? 'alternating ' : '';
   return [
     `${machine.cpu}, ${machine.cpuCount} CPUs, Linux ${machine.kernel}, Node ${machine.node}`,
     `${machine.peer ?? 'no peer'}; our commit ${machine.commit}`,
-    `medians of ${runs} ${alternating}runs of ${seconds} s; ± is largest less smallest`,
+    `medians of ${runs} ${alternating}runs of ${seconds} s; ± is largest less smallest` +
+      (hasPeer ? `; ${RATIO_TEXT}` : ''),
     ...(setting.posix ? ['our server with VHOST_USER_HOST=posix'] : []),
   ];
 }

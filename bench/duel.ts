@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorMessage } from '../src/util/index.ts';
-import { OTHERS_CPUS_MAX, OthersMeter } from './others.ts';
+import { OthersMeter, mostDisturbed, replaceTurn } from './others.ts';
 import { cpuBetweenNs, sampleTree, treeResidentBytes } from './proc.ts';
 import { processError } from './process.ts';
 import type { Profiler } from './profile.ts';
@@ -220,16 +220,17 @@ class Duel<Row, Plan extends ServerPlan> {
       }
     }
     for (let round = 1; round <= effort.patience; round++) {
-      for (const side of sides) {
-        const worst = mostDisturbed(runs[side]);
-        if (worst < 0) continue;
+      const going = sides.filter((side) => !failed.has(side));
+      const kept = going.map((side) => runs[side]);
+      const worst = mostDisturbed(kept);
+      if (worst < 0) break;
+      const again: DuelRun[] = [];
+      for (const side of going) {
         this.#progress.again(`${side} again ${String(round)} of ${String(effort.patience)}`);
         const result = await measured(side, effort.seconds);
-        if (result === null) continue;
-        if (result.othersCpus < (runs[side][worst] as DuelRun).othersCpus) {
-          runs[side][worst] = result;
-        }
+        if (result !== null) again.push(result);
       }
+      if (again.length === going.length) replaceTurn(kept, worst, again);
     }
     for (const side of failed) runs[side].length = 0; // its figures are not worth anything
     keepRuns(row, runs);
@@ -272,13 +273,6 @@ class Duel<Row, Plan extends ServerPlan> {
       });
     }
   }
-}
-
-/** The place of the run that others disturbed most; -1 when none was disturbed. */
-export function mostDisturbed(runs: readonly DuelRun[]): number {
-  const shares = runs.map((run) => run.othersCpus);
-  const most = Math.max(...shares);
-  return most > OTHERS_CPUS_MAX ? shares.indexOf(most) : -1;
 }
 
 /** One run, with the CPU time of the server around it. */

@@ -43,6 +43,38 @@ export class OthersMeter {
   }
 }
 
+/** A run of one side, and how much others had of the machine meanwhile. */
+interface Disturbed {
+  readonly othersCpus: number;
+}
+
+/** The turn, one run of each side, that others disturbed most; -1 when none was disturbed. */
+export function mostDisturbed(sides: readonly (readonly Disturbed[])[]): number {
+  const turns = Math.min(...sides.map((runs) => runs.length));
+  const shares = Array.from({ length: turns }, (_, turn) =>
+    worstOf(sides.map((runs) => runs[turn] as Disturbed)),
+  );
+  const most = Math.max(0, ...shares);
+  return most > OTHERS_CPUS_MAX ? shares.indexOf(most) : -1;
+}
+
+/**
+ * Puts new runs of all sides in the place of a turn that others disturbed more. All or none: what
+ * is compared was measured side by side.
+ */
+export function replaceTurn<Run extends Disturbed>(
+  sides: readonly Run[][],
+  turn: number,
+  again: readonly Run[],
+): void {
+  if (worstOf(again) >= worstOf(sides.map((runs) => runs[turn] as Run))) return;
+  for (const [side, runs] of sides.entries()) runs[turn] = again[side] as Run;
+}
+
+function worstOf(runs: readonly Disturbed[]): number {
+  return Math.max(...runs.map((run) => run.othersCpus));
+}
+
 /** Nanoseconds in which CPUs were idle, summed over them, out of `/proc/stat` (proc(5)). */
 export function parseIdle(text: string): number {
   const fields = /^cpu +(.*)$/m.exec(text)?.[1]?.split(' ') ?? [];

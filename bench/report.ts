@@ -8,7 +8,7 @@ import type { MachineFacts } from './machine.ts';
 import type { Cell, Mode } from './plan.ts';
 import { OTHERS_CPUS_MAX } from './others.ts';
 import { peerAioOf } from './server.ts';
-import { median, ratio, spread } from './stats.ts';
+import { RATIO_TEXT, median, pairedRatio, spread } from './stats.ts';
 import { bytesText, fixed, formatTable } from './table.ts';
 import type { Column } from './table.ts';
 
@@ -44,9 +44,9 @@ export interface SideSummary {
 export function summarise({ cell, bars, ours, theirs, fio }: CellResult): CellSummary {
   const [we, they] = [sideOf(ours), sideOf(theirs)];
   const bound = fio.length > 0 ? sideOf(fio) : null;
-  const rate = ratio(we.perSecond, they.perSecond);
-  const cpu = ratio(we.cpuUs, they.cpuUs);
-  const ofFio = ratio(we.perSecond, bound?.perSecond ?? 0);
+  const rate = pairedRatio(ours.map(rateOf), theirs.map(rateOf));
+  const cpu = pairedRatio(ours.map(cpuOf), theirs.map(cpuOf));
+  const ofFio = pairedRatio(ours.map(rateOf), fio.map(rateOf));
   const verdicts: Verdict[] = [];
   const check = (what: Verdict['what'], value: number, bar: number | null, most = false): void => {
     if (bar === null || Number.isNaN(value)) return;
@@ -59,13 +59,12 @@ export function summarise({ cell, bars, ours, theirs, fio }: CellResult): CellSu
 }
 
 function sideOf(runs: readonly Run[]): SideSummary {
-  const rates = runs.map((run) => run.perSecond);
-  return {
-    perSecond: median(rates),
-    spread: spread(rates),
-    cpuUs: median(runs.map((run) => run.cpuUs)),
-  };
+  const rates = runs.map(rateOf);
+  return { perSecond: median(rates), spread: spread(rates), cpuUs: median(runs.map(cpuOf)) };
 }
+
+const rateOf = (run: Run): number => run.perSecond;
+const cpuOf = (run: Run): number => run.cpuUs;
 
 const LEFT = 'left';
 const RIGHT = 'right';
@@ -107,7 +106,8 @@ export function reportLines(
   const lines = [
     `${machine.cpu}, ${machine.cpuCount} CPUs, Linux ${machine.kernel}, Node ${machine.node}`,
     `${machine.qemu}; ${machine.fio}; our commit ${machine.commit}`,
-    `medians of ${runs} alternating runs of ${seconds} s; ± is largest less smallest`,
+    `medians of ${runs} alternating runs of ${seconds} s; ± is largest less smallest; ` +
+      RATIO_TEXT,
   ];
   if (machine.fileSystem !== undefined) lines.push(`the image is on ${machine.fileSystem}`);
   const summaries = report.cells.map(summarise);

@@ -51,7 +51,7 @@ Prints a table; docs/performance.md says how to read it.
   --seconds S          length of a run (0.5)
   --idle-seconds S     how long an idle server is watched (5)
   --starts N           starts of each server that are timed (5)
-  --patience N         runs that others disturbed are repeated, up to N for each line and side (3)
+  --patience N         turns that others disturbed are repeated, up to N for each line (3)
   --guest-rounds N     boots of the guest for each cache mode (5); the median counts
   --filter K=V,...     only some lines: place=host|guest, cache=auto|never, name=PART, depth=1|16,
                        size=4k|128k|1m; several values: name=read|write; may be repeated

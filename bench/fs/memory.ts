@@ -206,7 +206,7 @@ async function walk(
   how: MemoryPlan,
   group: MemoryGroup | null,
 ): Promise<MemorySeen> {
-  const idle = treeFootprint(server.pid);
+  const idle = await settled(server, how.settleMs); // it listens before all of it has begun
   let forgotten = idle;
   const first = await withBench(server, async (bench) => {
     const tree = walkTree(bench, server, how.files);

@@ -65,7 +65,11 @@ function report(change: Partial<FsReport> = {}): FsReport {
     setting: SETTING,
     machine: MACHINE,
     rows: [
-      { row: LOOKUP, ours: runs([100_000, 300_000, 200_000], 2), theirs: runs([20_000], 8) },
+      {
+        row: LOOKUP,
+        ours: runs([100_000, 300_000, 200_000], 2),
+        theirs: runs([20_000, 25_000, 10_000], 8),
+      },
       { row: READ, ours: runs([900], null), theirs: runs([1000], 100) },
     ],
     servers: [],
@@ -80,9 +84,9 @@ function rated(rates: readonly number[]): FsRowSummary[] {
 }
 
 describe('the bars', () => {
-  it('ratios are of medians; a line without runs of both sides is none', () => {
+  it('ratios are of pairs, not of medians; a line without runs of both sides is none', () => {
     const summary = summariseRow(report().rows[0]!);
-    assert.deepEqual([summary?.rate, summary?.cpu], [10, 0.25]);
+    assert.deepEqual([summary?.rate, summary?.cpu], [12, 0.25]);
     assert.equal(summariseRow({ row: LOOKUP, ours: runs([1], 1), theirs: [] }), null);
   });
 
@@ -112,7 +116,7 @@ describe('the report', () => {
     assert.match(text, /cache=auto, by our own front-end/);
     assert.match(
       text,
-      /lookup +1 +k\/s +200\.0 +100% +20\.0 +0% +10\.00x +>=1\.0 ok +2\.00 +8\.00/,
+      /lookup +1 +k\/s +200\.0 +100% +20\.0 +75% +12\.00x +>=1\.0 ok +2\.00 +8\.00/,
     );
     assert.match(text, /1 of 1 lines >= 1\.0x, 1 of 1 >= 1\.3x: ok/);
     assert.match(

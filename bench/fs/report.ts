@@ -4,7 +4,7 @@
  * @module
  */
 import { OTHERS_CPUS_MAX } from '../others.ts';
-import { median, ratio, spread } from '../stats.ts';
+import { RATIO_TEXT, median, pairedRatio, spread } from '../stats.ts';
 import { bytesText, fixed, formatTable } from '../table.ts';
 import type { Column } from '../table.ts';
 import { CACHES, GOOD_BAR, GOOD_SHARE, ROW_BAR } from './plan.ts';
@@ -20,7 +20,7 @@ export interface FsSideSummary {
   readonly cpuUs: number;
 }
 
-/** A line's medians, and ours over theirs. */
+/** A line's medians, and ours over theirs by the pairs of runs (see `pairedRatio`). */
 export interface FsRowSummary {
   readonly row: FsRow;
   readonly ours: FsSideSummary;
@@ -43,8 +43,15 @@ export interface FsVerdict {
 export function summariseRow({ row, ours, theirs }: FsRowResult): FsRowSummary | null {
   if (ours.length === 0 || theirs.length === 0) return null;
   const [we, they] = [sideOf(ours), sideOf(theirs)];
-  const rate = ratio(we.perSecond, they.perSecond);
-  return { row, ours: we, theirs: they, rate, cpu: ratio(we.cpuUs, they.cpuUs) };
+  const rate = pairedRatio(
+    ours.map((run) => run.perSecond),
+    theirs.map((run) => run.perSecond),
+  );
+  const cpu = pairedRatio(
+    ours.map((run) => run.cpuUs ?? NaN),
+    theirs.map((run) => run.cpuUs ?? NaN),
+  );
+  return { row, ours: we, theirs: they, rate, cpu };
 }
 
 /** Holds lines of one place and cache mode against the bars. */
@@ -128,7 +135,8 @@ export function fsReportLines(report: FsReport): string[] {
   const lines = [
     `${machine.cpu}, ${machine.cpuCount} CPUs, Linux ${machine.kernel}, Node ${machine.node}`,
     `${machine.peer ?? 'unknown'}; ${machine.qemu}; our commit ${machine.commit}`,
-    `medians of ${runs} alternating runs of ${seconds} s; ± is largest less smallest`,
+    `medians of ${runs} alternating runs of ${seconds} s; ± is largest less smallest; ` +
+      RATIO_TEXT,
   ];
   if (machine.fileSystem !== undefined) lines.push(`the folder is on ${machine.fileSystem}`);
   if (setting.peerOnly) lines.push('virtiofsd against itself: "ours" is virtiofsd as well');

@@ -47,7 +47,7 @@ read it.
   --seconds S          length of a run (0.5)
   --idle-seconds S     how long an idle server is watched (5)
   --starts N           starts of each server that are timed (5)
-  --patience N         runs that others disturbed are repeated, up to N for each line and side (3)
+  --patience N         turns that others disturbed are repeated, up to N for each line (3)
   --guest-rounds N     boots of the guest for each side (5); the median counts
   --filter K=V,...     only some lines: place=host|guest, op=send|receive|round-trip|connect|accept,
                        size=4k|64k, buffers=4k|64k; several values: op=send|receive; may be repeated
