@@ -5,18 +5,25 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import * as libc from './libc.ts';
 
 /** V8's own function, once it was asked for; null where there is none (Bun, Deno). */
 let collect: (() => void) | null | undefined;
 
 /**
- * Collects the garbage of this thread. V8 does so by itself when more is allocated, and the buffers
- * that a thread has dropped stay resident until then: in a thread that has become idle, for ever.
- * Takes milliseconds; it is for the moment after tens of megabytes were dropped.
+ * Collects the garbage of this thread, and gives what was in it back to the host. V8 does so by
+ * itself when more is allocated, and the buffers that a thread has dropped stay resident until
+ * then: in a thread that has become idle, for ever. Takes some ten milliseconds; it is for the
+ * moment after tens of megabytes were dropped.
  */
-export function collectGarbage(): void {
+export function releaseMemory(): void {
   collect ??= findCollector();
+  // Another thread frees the buffers that were found; the second time waits for it to have ended.
   collect?.();
+  collect?.();
+  // glibc keeps freed blocks for the next allocation, all that lies below one that is in use. It
+  // does so for large ones, too, once one of that size was freed: M_MMAP_THRESHOLD of mallopt(3).
+  libc.malloc_trim?.(0);
 }
 
 function findCollector(): (() => void) | null {

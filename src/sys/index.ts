@@ -59,7 +59,7 @@ export {
   zeroRange,
 } from './file.ts';
 export type { FileInfo, OpenOptions } from './file.ts';
-export { collectGarbage } from './garbage.ts';
+export { releaseMemory } from './garbage.ts';
 export { host } from './host.ts';
 export type { HostInfo } from './host.ts';
 export {

@@ -257,6 +257,8 @@ export const cfmakeraw: NumberFunction = need('void cfmakeraw(uintptr_t termios)
 
 export const malloc: NumberFunction = need('intptr_t malloc(size_t bytes)');
 export const free: NumberFunction = need('void free(uintptr_t address)');
+/** Of glibc alone. */
+export const malloc_trim: NumberFunction | null = find('int malloc_trim(size_t pad)');
 export const memcpy: NumberFunction = need(
   'void memcpy(uintptr_t to, uintptr_t from, size_t bytes)',
 );

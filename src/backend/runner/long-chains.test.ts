@@ -9,7 +9,7 @@ import { it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { TestBackend } from '../../testing/index.ts';
 import type { HostileDriver, RawUsed } from '../../testing/index.ts';
-import { collectGarbage } from '../../sys/index.ts';
+import { releaseMemory } from '../../sys/index.ts';
 import type { DataPlaneFactory, Device, LocalDataPlane, WorkerDataPlane } from '../index.ts';
 
 const [NEXT, INDIRECT] = [1, 4];
@@ -92,7 +92,7 @@ class HoldDevice implements Device {
 async function leastKept(measure: () => number): Promise<number> {
   let least = Infinity;
   for (let i = 0; i < 40 && least >= KEPT_BYTES_MAX; i++) {
-    collectGarbage();
+    releaseMemory();
     await setTimeout(50);
     least = Math.min(least, measure());
   }
@@ -129,7 +129,7 @@ for (const [name, where, pollUs] of [
         );
         const queue = guest.queue(0);
         const driver = queue.hostileDriver();
-        collectGarbage();
+        releaseMemory();
         const before = process.memoryUsage().arrayBuffers;
         offerAll(driver);
         queue.raw.kick();

@@ -38,7 +38,8 @@ export function headOf(target: Target): string {
   const lines = ['#define _GNU_SOURCE 1'];
   const { os } = target;
   // sys/mount.h of Linux is about mount(2) and disagrees with linux/fs.h; elsewhere it has statfs.
-  const headers = os === 'linux' ? HEADERS : [...HEADERS, 'sys/mount.h'];
+  // malloc.h is an error on the BSDs.
+  const headers = [...HEADERS, os === 'linux' ? 'malloc.h' : 'sys/mount.h'];
   for (const header of headers) {
     lines.push(`#if __has_include(<${header}>)`, `#include <${header}>`, '#endif');
   }

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { S_IF } from '../../../fuse/index.ts';
-import { StatBlock, collectGarbage } from '../../../sys/index.ts';
+import { StatBlock, releaseMemory } from '../../../sys/index.ts';
 import { NO_SLOT, NodeTable, ROOT_SLOT } from './node-table.ts';
 
 const FILE = S_IF.REG | 0o644;
@@ -237,7 +237,7 @@ test('a table of many gives its memory back when all have left, and old numbers 
 });
 
 test('memory of a table of many is free again when all have left, without more requests', async () => {
-  collectGarbage(); // of the tests above
+  releaseMemory(); // of the tests above
   await sleep(100);
   const before = process.memoryUsage().arrayBuffers;
   const { table } = newTable();

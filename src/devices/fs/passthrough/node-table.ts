@@ -8,7 +8,7 @@
  */
 import { assert } from '../../../util/index.ts';
 import { S_IF } from '../../../fuse/index.ts';
-import { collectGarbage } from '../../../sys/index.ts';
+import { releaseMemory } from '../../../sys/index.ts';
 import type { StatBlock } from '../../../sys/index.ts';
 import { MountTable, NO_MOUNT } from './mount-table.ts';
 import { NO_NAME, NameStore } from './names.ts';
@@ -324,7 +324,7 @@ export class NodeTable {
     this.#rehash();
     this.names.clear(); // the root has none
     this.#onResize(capacity);
-    collectGarbage(); // else the old arrays stay until something else is allocated
+    releaseMemory(); // else the old arrays stay until something else is allocated
   }
 
   #grow(): boolean {
