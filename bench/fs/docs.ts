@@ -80,7 +80,7 @@ export function withSpeed(text: string, report: FsReport): string {
   if (rows.length === 0) return text;
   return between(text, 'fs speed', [
     'A shared folder in memory, `vhost-user fs` beside virtiofsd 1.14, both with `--cache auto`,',
-    'by our own front-end, which polls (medians of five alternating runs, on the same machine):',
+    'by our own front-end, which polls (medians of alternating runs, on the same machine):',
     '',
     '| | `vhost-user fs` | virtiofsd |',
     '| --- | :---: | :---: |',
