@@ -10,9 +10,11 @@ import { describe, it } from 'node:test';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { acceptSocket, closeFd, listenUnix } from '../../sys/index.ts';
 import { withVsock } from '../../testing/index.ts';
+import type { VsockTalk } from '../../testing/index.ts';
 import { VIRTIO_VSOCK_OP as OP } from './layout.ts';
 
 const PORT = 601;
+const NOBODY = 602;
 const GUEST_PORTS = [700, 701, 702, 703];
 /** Many times as long as an attempt rests, so that there are several. */
 const BUSY_MS = 30;
@@ -79,4 +81,44 @@ describe('a program of the host that accepts slowly', { skip }, () => {
       }
     });
   });
+
+  it('leaves the others their turn when one gives up, and refuses all when it ends', async () => {
+    await withVsock(async (talk) => {
+      const path = `${talk.uds}_${String(PORT)}`;
+      const listener = listenUnix(path, { backlog: 0 });
+      const accepted: number[] = [];
+      try {
+        for (const srcPort of GUEST_PORTS) {
+          talk.guest.send({ op: OP.REQUEST, srcPort, dstPort: PORT });
+        }
+        const [first, gone, next, last] = GUEST_PORTS as [number, number, number, number];
+        assert.equal((await talk.expect(OP.RESPONSE)).dstPort, first);
+        talk.guest.send({ op: OP.RST, srcPort: gone, dstPort: PORT });
+        await allHeard(talk);
+        accepted.push(acceptSocket(listener));
+        assert.equal((await talk.expect(OP.RESPONSE)).dstPort, next);
+        accepted.push(acceptSocket(listener));
+        assert.equal((await talk.expect(OP.RESPONSE)).dstPort, last);
+        accepted.push(acceptSocket(listener));
+        for (const srcPort of [800, 801, 802]) {
+          talk.guest.send({ op: OP.REQUEST, srcPort, dstPort: PORT });
+        }
+        assert.equal((await talk.expect(OP.RESPONSE)).dstPort, 800);
+        await allHeard(talk);
+        unlinkSync(path);
+        for (const srcPort of [801, 802]) {
+          assert.equal((await talk.expect(OP.RST)).dstPort, srcPort);
+        }
+      } finally {
+        for (const fd of [...accepted, listener]) if (fd >= 0) closeFd(fd);
+      }
+    });
+  });
 });
+
+/** Waits until the device has taken all that the guest has sent: it answers in order. */
+async function allHeard(talk: VsockTalk): Promise<void> {
+  talk.guest.send({ op: OP.REQUEST, srcPort: 900, dstPort: NOBODY });
+  const answer = await talk.expect(OP.RST);
+  assert.deepEqual([answer.srcPort, answer.dstPort], [NOBODY, 900]);
+}
